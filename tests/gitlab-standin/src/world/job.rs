@@ -1,0 +1,110 @@
+//! Jobs and their tokens.
+
+use super::{Artifact, World};
+use crate::ids::{JobId, PipelineId, ProjectId, UserId};
+
+/// Where a job is in its life, as far as artifacts care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobStatus {
+    /// Executing: its token is good.
+    Running,
+    /// Finished well.
+    Success,
+    /// Finished badly.
+    Failed,
+}
+
+impl JobStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Who may read a job's artifacts besides later jobs (`artifacts:access`, `app/policies/ci/build_policy.rb`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArtifactsAccess {
+    /// Whoever may read the build.
+    All,
+    /// Developers and up (also `artifacts:public: false`).
+    Developer,
+    /// Maintainers and up.
+    Maintainer,
+    /// Nobody.
+    None,
+}
+
+/// A job.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) project: ProjectId,
+    pub(crate) pipeline: PipelineId,
+    /// Who started it.
+    pub(crate) user: Option<UserId>,
+    pub(crate) status: JobStatus,
+    pub(crate) artifact: Option<Artifact>,
+    pub(crate) access: ArtifactsAccess,
+    /// The pipeline is the last good one of its ref: artifacts stay in spite of expiry.
+    pub(crate) locked: bool,
+    pub(crate) erased: bool,
+    pub(crate) trace_bytes: u64,
+}
+
+impl World {
+    /// A job in a pipeline of its own.
+    pub(crate) fn add_job(&mut self, project: ProjectId, status: JobStatus, user: Option<UserId>) -> JobId {
+        let id = JobId(self.next_job);
+        self.put_job(id, project, status, user);
+        id
+    }
+
+    /// A job with this very id, as after a restore from a backup.
+    pub(crate) fn put_job(&mut self, id: JobId, project: ProjectId, status: JobStatus, user: Option<UserId>) {
+        self.next_job = self.next_job.max(id.0 + 1);
+        let pipeline = PipelineId(self.next_pipeline);
+        self.next_pipeline += 1;
+        let job = Job {
+            id,
+            project,
+            pipeline,
+            user,
+            status,
+            artifact: None,
+            access: ArtifactsAccess::All,
+            locked: false,
+            erased: false,
+            trace_bytes: 0,
+        };
+        self.jobs.insert(id, job);
+    }
+
+    pub(crate) fn add_job_token(&mut self, job: JobId) -> String {
+        let random = self.hex("job token");
+        let token = format!("glcbt-64_{}", random.get(..20).unwrap_or_default());
+        self.job_tokens.insert(token.clone(), job);
+        token
+    }
+
+    /// The job whose token this is, whether it still runs or not.
+    pub(crate) fn job_of_token(&self, token: &str) -> Option<&Job> {
+        self.jobs.get(self.job_tokens.get(token)?)
+    }
+
+    /// The job whose token this is, if the token is still good (`app/finders/ci/auth_job_finder.rb`).
+    pub(crate) fn running_job(&self, token: &str) -> Option<&Job> {
+        self.job_of_token(token).filter(|job| job.status == JobStatus::Running && !job.erased)
+    }
+
+    pub(crate) fn delete_jobs(&mut self, doomed: impl Fn(&Job) -> bool) {
+        let doomed: Vec<JobId> = self.jobs.values().filter(|job| doomed(job)).map(|job| job.id).collect();
+        for id in doomed {
+            self.delete_artifact(id);
+            self.jobs.remove(&id);
+            self.job_tokens.retain(|_, job| *job != id);
+        }
+    }
+}

@@ -43,3 +43,16 @@
 //! it opens. *Epoch*: rises with every invalidation; what began before is void. *Fill*: one transfer from GitLab to the
 //! store; its *leader* began it, *followers* joined it. *Draft*: an archive that is arriving. *Record*: what stands
 //! beside an archive on disk. *Outcome*: how a request ended.
+
+pub mod clock;
+pub mod conditional;
+pub mod fields;
+pub mod grant;
+pub mod hop;
+pub mod key;
+pub mod num;
+pub mod origin;
+pub mod range;
+pub mod route;
+pub mod rt;
+pub mod secret;

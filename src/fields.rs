@@ -1,0 +1,131 @@
+//! Which of GitLab's response fields are kept with an archive, and which belong to one answer only.
+//!
+//! Owns both lists. Pure; knows nothing of where fields are kept.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+/// What describes the archive and the way a browser may treat it. Everything else is a matter of one answer (ids,
+/// rate limits, cookies, CORS) or of the object store, and is never replayed.
+const KEPT: [HeaderName; 9] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_DISPOSITION,
+    HeaderName::from_static("content-transfer-encoding"),
+    header::CONTENT_LANGUAGE,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::PRAGMA,
+    header::LAST_MODIFIED,
+    HeaderName::from_static("x-robots-tag"),
+];
+
+/// What protects whoever opens the archive in a browser: always sent with hits.
+const SECURITY: [HeaderName; 10] = [
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::X_FRAME_OPTIONS,
+    header::CONTENT_SECURITY_POLICY,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::REFERRER_POLICY,
+    HeaderName::from_static("permissions-policy"),
+    HeaderName::from_static("x-download-options"),
+    HeaderName::from_static("x-permitted-cross-domain-policies"),
+    HeaderName::from_static("cross-origin-resource-policy"),
+    header::X_XSS_PROTECTION,
+];
+
+/// What belongs to the very answer it came with: it goes out once, with the request whose question it answered.
+const FRESH: [&str; 9] = [
+    "set-cookie",
+    "ratelimit-",
+    "x-request-id",
+    "x-gitlab-meta",
+    "x-runtime",
+    "access-control-",
+    "vary",
+    "retry-after",
+    "x-gitlab-",
+];
+
+/// Response fields kept with an archive, in the order they came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept(Vec<(String, Vec<u8>)>);
+
+impl Kept {
+    /// What is kept of an answer that brought the archive's bytes, and of the answer of GitLab's that led to it.
+    pub fn of(bytes_from: &HeaderMap, led_by: &HeaderMap) -> Self {
+        let described = bytes_from.iter().filter(|(name, _)| KEPT.contains(name));
+        let protected = led_by.iter().filter(|(name, _)| SECURITY.contains(name));
+        Self(
+            described
+                .chain(protected)
+                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+                .collect(),
+        )
+    }
+
+    /// Puts the kept fields into an answer.
+    pub fn write_to(&self, fields: &mut HeaderMap) {
+        for (name, value) in &self.0 {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value)) {
+                fields.append(name, value);
+            }
+        }
+    }
+
+    /// Whether nothing describes the archive's bytes, as after a 304.
+    pub fn describes_nothing(&self) -> bool {
+        !self.0.iter().any(|(name, _)| name == header::CONTENT_TYPE.as_str())
+    }
+}
+
+/// Copies what belongs to this very answer.
+pub fn fresh(from: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in from {
+        if FRESH.iter().any(|prefix| name.as_str().starts_with(prefix)) {
+            fields.append(name, value.clone());
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_has_one_fate() {
+        let mut storage = HeaderMap::new();
+        let mut gitlab = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/zip"),
+            ("x-amz-request-id", "1"),
+            ("server", "AmazonS3"),
+            ("etag", "\"x\""),
+            ("set-cookie", "s"),
+        ] {
+            storage.insert(name, HeaderValue::from_static(value));
+        }
+        for (name, value) in [
+            ("x-frame-options", "SAMEORIGIN"),
+            ("content-type", "text/plain"),
+            ("set-cookie", "_gitlab_session=x"),
+            ("ratelimit-remaining", "1"),
+            ("access-control-allow-origin", "*"),
+            ("x-request-id", "9"),
+        ] {
+            gitlab.insert(name, HeaderValue::from_static(value));
+        }
+        let mut out = HeaderMap::new();
+        Kept::of(&storage, &gitlab).write_to(&mut out);
+        let names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "x-frame-options"]);
+        assert_eq!(out["content-type"], "application/zip");
+        let mut names: Vec<_> = fresh(&gitlab).keys().map(ToString::to_string).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["access-control-allow-origin", "ratelimit-remaining", "set-cookie", "x-request-id"]
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether GitLab said yes, to whom, and for which bytes.
+//!
+//! Owns the facts by which an archive is recognised, the judgement of GitLab's answers, and [`Grant`], without which
+//! no cached byte leaves. Pure: knows nothing of connections, files or caches; a clock reading is an argument.
+//! The only way to a [`Grant`] leads through a [`Yes`], and only [`judge`] makes one.
+
+pub mod facts;
+pub mod judge;
+pub mod storage;
+pub mod visitors;
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::key::ArchiveId;
+
+pub use facts::{Etag, Facts, Relation};
+pub use judge::{Answer, Opening, Verdict, Yes};
+pub use storage::{Location, ObjectPath, StorageRules};
+pub use visitors::Visitors;
+
+/// A state of what is known about a job; it rises with every invalidation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch {
+    /// Of the job.
+    pub job: u64,
+    /// Of everything.
+    pub global: u64,
+}
+
+/// GitLab's yes to one caller and one question, naming the very archive that it opens.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    archive: ArchiveId,
+    asked_at: Moment,
+    epoch: Epoch,
+    tail: Option<Vec<u8>>,
+}
+
+impl Grant {
+    /// Turns a yes into a grant for `archive`. `asked_at` and `epoch` were read before the question was sent.
+    ///
+    /// `tail` is what the archive must end with, where it was still growing when GitLab said so.
+    pub fn new(_yes: Yes, archive: ArchiveId, asked_at: Moment, epoch: Epoch, tail: Option<Vec<u8>>) -> Self {
+        Self { archive, asked_at, epoch, tail }
+    }
+
+    /// Whether this grant opens `archive`, in the present `epoch`, at an age of less than `limit`.
+    ///
+    /// A limit of zero opens nothing: each request asks for itself.
+    pub fn opens(&self, archive: ArchiveId, epoch: Epoch, now: Moment, limit: Duration) -> bool {
+        self.names(archive) && self.epoch == epoch && now.since(self.asked_at) < limit
+    }
+
+    /// Whether it was given for `archive`.
+    pub fn names(&self, archive: ArchiveId) -> bool {
+        self.archive == archive
+    }
+
+    /// The state of things when the question was sent.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// When the question was sent.
+    pub const fn asked_at(&self) -> Moment {
+        self.asked_at
+    }
+
+    /// The last bytes that GitLab showed, if they couldn't be compared yet.
+    pub fn tail(&self) -> Option<&[u8]> {
+        self.tail.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_grant_opens_one_archive_in_one_epoch_for_a_while() {
+        let clock = Clock::manual(1_000);
+        let epoch = Epoch { job: 3, global: 1 };
+        let (mine, other) = (ArchiveId::new(1), ArchiveId::new(2));
+        let grant = Grant::new(Yes::for_test(), mine, clock.now(), epoch, None);
+        let ttl = Duration::from_secs(30);
+        assert!(grant.opens(mine, epoch, clock.now(), ttl));
+        assert!(!grant.opens(other, epoch, clock.now(), ttl), "another archive");
+        assert!(
+            !grant.opens(mine, Epoch { job: 4, global: 1 }, clock.now(), ttl),
+            "something changed at the job"
+        );
+        assert!(
+            !grant.opens(mine, Epoch { job: 3, global: 2 }, clock.now(), ttl),
+            "something changed anywhere"
+        );
+        assert!(!grant.opens(mine, epoch, clock.now(), Duration::ZERO), "the audit mode remembers nothing");
+        clock.advance(ttl);
+        assert!(!grant.opens(mine, epoch, clock.now(), ttl), "too old");
+    }
+}

@@ -1,0 +1,93 @@
+//! The canonical spelling of a project and of a query, over hostile bytes.
+
+/// The project segment as written, if it is a number or an encoded path that GitLab can read in one way only
+/// (`lib/api/helpers.rb`, `find_project`; path characters as in `lib/gitlab/path_regex.rb`).
+pub(super) fn project(segment: &str) -> Option<&str> {
+    let numeric = crate::key::JobId::parse(segment).is_some();
+    (numeric || is_encoded_path(segment)).then_some(segment)
+}
+
+/// At least two segments joined by an encoded slash, none empty, `.` or `..`.
+fn is_encoded_path(segment: &str) -> bool {
+    let Some(path) = decode(segment) else { return false };
+    let plain = |part: &[u8]| {
+        !matches!(part, b"" | b"." | b"..")
+            && part.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    path.contains(&b'/') && path.split(|b| *b == b'/').all(plain)
+}
+
+/// Percent-decoding; `None` for a `%` without two hexadecimal digits.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        decoded.push(if byte == b'%' { hex(rest.next()?)? << 4 | hex(rest.next()?)? } else { byte });
+    }
+    Some(decoded)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => digit.checked_sub(b'0'),
+        b'a'..=b'f' => digit.checked_sub(b'a' - 10),
+        b'A'..=b'F' => digit.checked_sub(b'A' - 10),
+        _ => None,
+    }
+}
+
+/// The pairs of a query in order, if each key is allowed, unencoded and there once, and no value holds what servers
+/// disagree about: `;`, brackets, broken encodings, control bytes.
+pub(super) fn pairs(query: &str, allowed: impl Fn(&str) -> bool) -> Option<Vec<(&str, &str)>> {
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    if query.is_empty() {
+        return Some(pairs);
+    }
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=')?;
+        let repeated = pairs.iter().any(|(earlier, _)| *earlier == key);
+        if repeated || !allowed(key) || !is_plain(value) {
+            return None;
+        }
+        pairs.push((key, value));
+    }
+    Some(pairs)
+}
+
+fn is_plain(value: &str) -> bool {
+    let disputed = |b: u8| matches!(b, b';' | b'[' | b']') || !b.is_ascii_graphic();
+    !value.bytes().any(disputed)
+        && decode(value).is_some_and(|decoded| !decoded.iter().any(u8::is_ascii_control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoding_refuses_what_is_cut() {
+        assert_eq!(decode("a%2Fb%2e").as_deref(), Some(b"a/b.".as_slice()));
+        for bad in ["%", "%2", "%2g", "%-1", "a%%41"] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_accepted_project_is_plain(segment in "[a-z0-9%._-]{0,12}") {
+            if project(&segment).is_some() {
+                proptest::prop_assert!(!segment.is_empty());
+                let decoded = decode(&segment).unwrap();
+                proptest::prop_assert!(decoded.split(|b| *b == b'/').all(|part| !part.is_empty() && part != b".."));
+            }
+        }
+
+        #[test]
+        fn accepted_pairs_rebuild_the_query(query in "[a-c=&%0-9;]{0,16}") {
+            if let Some(pairs) = pairs(&query, |_| true) {
+                let rebuilt: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                proptest::prop_assert_eq!(rebuilt.join("&"), query);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Fingerprints of credentials.
+//!
+//! Owns the random key of this process and the only form in which credentials are remembered: 128 bits of a keyed
+//! hash, worthless outside the process that made them. Knows nothing of requests.
+
+use std::fmt::{self, Write as _};
+
+use ring::hmac;
+use ring::rand::SystemRandom;
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("no random bytes from the operating system: larder can't key its fingerprints without them")]
+pub struct NoRandomness;
+
+/// 128 bits of a keyed hash. Equal fingerprints mean equal input, for the life of one process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(u128);
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string doesn't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Fingerprint {
+    /// The fingerprint as text, for what isn't a secret: a request's name.
+    pub fn as_hex(self) -> String {
+        format!("{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+/// Makes fingerprints under a key that no one outside this process has.
+#[derive(Clone)]
+pub struct Fingerprinter(hmac::Key);
+
+impl fmt::Debug for Fingerprinter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprinter(..)")
+    }
+}
+
+impl Fingerprinter {
+    /// A new random key.
+    pub fn random() -> Result<Self, NoRandomness> {
+        hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map(Self).map_err(|_| NoRandomness)
+    }
+
+    /// The fingerprint of `parts`, each prefixed with its length: moving a byte from one part to the next changes it.
+    pub fn of<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(&crate::num::to_u64(part.len()).to_le_bytes());
+            context.update(part);
+        }
+        let tag = context.sign();
+        let half = tag.as_ref().first_chunk::<16>().copied().unwrap_or_default();
+        Fingerprint(u128::from_le_bytes(half))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_not_just_concatenated() {
+        let key = Fingerprinter::random().unwrap();
+        let of = |parts: &[&str]| key.of(parts.iter().map(|p| p.as_bytes()));
+        assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_ne!(of(&["ab", ""]), of(&["ab"]));
+    }
+
+    #[test]
+    fn keys_differ_between_processes_and_nothing_is_printed() {
+        let (one, two) = (Fingerprinter::random().unwrap(), Fingerprinter::random().unwrap());
+        let token: [&[u8]; 1] = [b"glpat-secret"];
+        assert_ne!(one.of(token), two.of(token));
+        assert_eq!(format!("{one:?} {:?}", one.of(token)), "Fingerprinter(..) Fingerprint(..)");
+    }
+}

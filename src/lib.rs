@@ -56,3 +56,5 @@ pub mod range;
 pub mod route;
 pub mod rt;
 pub mod secret;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,249 @@
+//! Log lines on standard error: text for people, JSON for machines, never waited for.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Lines that wait for a slow reader of standard error; at some 500 bytes each 4 MiB at most. Further lines are
+/// dropped and counted: a full pipe must not stop downloads.
+const WAITING_LINES: usize = 8192;
+
+/// What the operator decides about log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How a line is written.
+    pub format: Format,
+    /// The least important lines written.
+    pub level: Level,
+}
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One line of text.
+    Text,
+    /// One flat JSON object.
+    Json,
+}
+
+impl Format {
+    /// Each format and its name in the configuration.
+    pub const NAMES: &[(&str, Self)] = &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+
+    fn is_json(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => !terminal,
+            Self::Text => false,
+            Self::Json => true,
+        }
+    }
+}
+
+/// Importance, from the most to the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Somebody must act.
+    Error,
+    /// Something works less well than it should.
+    Warn,
+    /// What happened; one line a request.
+    Info,
+    /// Why it happened.
+    Debug,
+    /// Each step.
+    Trace,
+}
+
+impl Level {
+    /// Each level and its name in the configuration.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Logging couldn't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process has a subscriber already.
+    #[error("log lines already go elsewhere in this process; start logging once")]
+    Taken(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Keeps logging alive; dropping it writes what waits and says how many lines were lost.
+#[derive(Debug)]
+pub struct Guard {
+    worker: Option<WorkerGuard>,
+    lost: ErrorCounter,
+    json: bool,
+}
+
+impl Guard {
+    /// Lines dropped so far because standard error was too slow.
+    pub fn lost_lines(&self) -> usize {
+        self.lost.dropped_lines()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.worker.take());
+        if let Some(line) = farewell(self.lost_lines(), self.json, SystemTime::now()) {
+            // Nobody is left to hear of a failure.
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+}
+
+/// Sends the whole process's log lines to standard error until the guard is dropped.
+pub fn init(settings: &Settings) -> Result<Guard, Error> {
+    let terminal = io::stderr().is_terminal();
+    let json = settings.format.is_json(terminal);
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .lossy(true)
+        .thread_name("larder-log")
+        .finish(io::stderr());
+    let guard = Guard { worker: Some(worker), lost: writer.error_counter(), json };
+    subscriber(json, settings.level, colour, writer).try_init().map_err(Error::Taken)?;
+    Ok(guard)
+}
+
+fn subscriber<W>(json: bool, level: Level, colour: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let registry = tracing_subscriber::registry().with(targets(level));
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
+    if json {
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        Box::new(registry.with(lines))
+    } else {
+        Box::new(registry.with(lines))
+    }
+}
+
+/// Our own lines follow the level. Libraries never say more than a warning: below that some print header fields.
+fn targets(level: Level) -> Targets {
+    let ours = level.filter();
+    Targets::new().with_target("larder", ours).with_default(ours.min(LevelFilter::WARN))
+}
+
+fn farewell(lost: usize, json: bool, now: SystemTime) -> Option<String> {
+    match (lost, json) {
+        (0, _) => None,
+        (lost, true) => Some(format!(
+            r#"{{"timestamp":"{}","level":"WARN","message":"log lines were lost: standard error was too slow","lines":{lost},"target":"larder::telemetry::log"}}"#,
+            humantime::format_rfc3339_micros(now),
+        )),
+        (lost, false) => Some(format!("larder: {lost} log lines were lost: standard error was too slow")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::UNIX_EPOCH;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(json: bool, level: Level, events: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        tracing::subscriber::with_default(subscriber(json, level, false, move || writer.clone()), events);
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_lines_are_flat_and_dated_in_utc() {
+        let text = logged(true, Level::Info, || {
+            let _span = tracing::info_span!("request", id = 1).entered();
+            tracing::info!(target: "larder::proxy", outcome = "hit", note = "a\"b\n\u{1b}[0m", "request");
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert_eq!((&line["outcome"], &line["message"]), (&"hit".into(), &"request".into()));
+        assert!(line.get("fields").is_none() && line.get("span").is_none(), "{text}");
+        let date = line["timestamp"].as_str().unwrap();
+        assert!(humantime::parse_rfc3339(date).is_ok(), "{date}");
+    }
+
+    #[test]
+    fn text_lines_stay_single_lines_without_colour() {
+        let text = logged(false, Level::Info, || tracing::info!(target: "larder", "hello \u{1b}[31m"));
+        assert!(text.ends_with('\n') && text.lines().count() == 1 && !text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn libraries_stay_silent_below_a_warning_at_every_level() {
+        for (name, level) in Level::NAMES {
+            let text = logged(true, *level, || {
+                tracing::trace!(target: "hyper::proto", "authorization: secret");
+                tracing::debug!(target: "h2::codec", "authorization: secret");
+                tracing::info!(target: "rustls::client", "authorization: secret");
+                tracing::warn!(target: "sled", "low space");
+                tracing::trace!(target: "larder::proxy", "step");
+            });
+            assert!(!text.contains("secret"), "{name}");
+            assert_eq!(text.contains("low space"), *level != Level::Error, "{name}");
+            assert_eq!(text.contains("step"), *level == Level::Trace, "{name}");
+        }
+    }
+
+    #[test]
+    fn auto_means_text_on_a_terminal_only() {
+        let cases = [
+            (Format::Auto, true, false),
+            (Format::Auto, false, true),
+            (Format::Text, false, false),
+            (Format::Json, true, true),
+        ];
+        for (format, terminal, json) in cases {
+            assert_eq!(format.is_json(terminal), json, "{format:?} {terminal}");
+        }
+    }
+
+    #[test]
+    fn lost_lines_are_reported_in_the_format_in_use() {
+        assert_eq!(farewell(0, true, UNIX_EPOCH), None);
+        assert!(farewell(3, false, UNIX_EPOCH).is_some_and(|line| line.contains("3 log lines")));
+        let line: serde_json::Value = serde_json::from_str(&farewell(3, true, UNIX_EPOCH).unwrap()).unwrap();
+        assert_eq!((&line["lines"], &line["timestamp"]), (&3.into(), &"1970-01-01T00:00:00.000000Z".into()));
+    }
+}

@@ -1,0 +1,138 @@
+//! GitLab and its object store as services.
+//!
+//! Owns the connections to both, their time-outs, and the errors that can come of them. Knows nothing of caches,
+//! grants or archives: it sends what it is given. Credentials go to GitLab's origin alone; the object store has a
+//! client of its own, which never sees a client's fields.
+
+mod body;
+mod client;
+mod error;
+mod resolve;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, Uri};
+use tokio::sync::Semaphore;
+
+pub use body::{Body, Fetched};
+use client::Client;
+pub use error::{Error, Kind};
+pub use tls::TlsError;
+
+use crate::hop;
+use crate::origin::Origin;
+
+/// What the operator decides about GitLab.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// GitLab's base URL; its path is the relative root.
+    pub url: Origin,
+    /// Certificates trusted besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Object stores that redirects may lead to; `None`: any that is neither link-local nor a metadata service.
+    pub storage_hosts: Option<Vec<String>>,
+    /// Longest wait for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest silence while an answer is passed through.
+    pub read_timeout: Duration,
+    /// Longest wait for the head of an answer to a question larder asks itself.
+    pub answer_timeout: Duration,
+}
+
+/// Questions under way at once. GitLab's Puma has a few dozen threads; more would only queue there, where other
+/// work waits behind them.
+const QUESTIONS: usize = 64;
+
+/// GitLab, and the object store it redirects to.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: Settings,
+    /// For what is passed through.
+    through: Client,
+    /// For probes: small buffers, since their answers are small.
+    probing: Client,
+    /// For fills: large buffers.
+    filling: Client,
+    /// For the object store.
+    storage: Client,
+    questions: Arc<Semaphore>,
+}
+
+impl Upstream {
+    /// Prepares the clients; connects nowhere yet, so an upstream that is down doesn't keep larder from starting.
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+        let tls = tls::client_config(settings.ca_file.as_deref())?;
+        let client = |guard, buffer| Client::new(&tls, settings.connect_timeout, guard, buffer);
+        let guard = settings.storage_hosts.is_none();
+        Ok(Self {
+            through: client(false, 256 << 10),
+            probing: client(false, 16 << 10),
+            filling: client(false, 512 << 10),
+            storage: client(guard, 512 << 10),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            settings,
+        })
+    }
+
+    /// GitLab's base URL.
+    pub const fn origin(&self) -> &Origin {
+        &self.settings.url
+    }
+
+    /// Sends a client's request as it is: method, raw target, fields (already stripped for this hop) and body.
+    pub async fn pass(&self, request: Request<Body>) -> Result<Response<Fetched>, Error> {
+        let (mut parts, body) = request.into_parts();
+        let target = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        parts.uri = self.settings.url.uri(target);
+        // The authority in the URI becomes the Host that GitLab sees.
+        parts.headers.remove(header::HOST);
+        parts.version = http::Version::HTTP_11;
+        hop::add_via(&mut parts.headers);
+        let silence = self.settings.read_timeout;
+        self.through.send(Request::from_parts(parts, body), silence, silence).await
+    }
+
+    /// Asks GitLab whether a caller may have something: a GET with the caller's fields and the probe's conditions.
+    /// Waits its turn among [`QUESTIONS`], no longer than for an answer.
+    pub async fn probe(&self, target: &PathAndQuery, fields: HeaderMap) -> Result<Response<Fetched>, Error> {
+        let wait = self.settings.answer_timeout;
+        let turn = tokio::time::timeout(wait, Arc::clone(&self.questions).acquire_owned()).await;
+        let _turn = turn.map_err(|_| Error::from_kind(Kind::QueueTimeout))?;
+        self.probing.send(self.question(target, fields), wait, wait).await
+    }
+
+    /// Asks GitLab for a whole archive in a caller's name.
+    pub async fn fetch(&self, target: &PathAndQuery, fields: HeaderMap) -> Result<Response<Fetched>, Error> {
+        let (wait, silence) = (self.settings.answer_timeout, self.settings.read_timeout);
+        self.filling.send(self.question(target, fields), wait, silence).await
+    }
+
+    /// Asks the object store for an object, or a range of it, with nothing of the client's.
+    pub async fn fetch_object(
+        &self,
+        uri: &Uri,
+        range: Option<HeaderValue>,
+    ) -> Result<Response<Fetched>, Error> {
+        let mut request = Request::new(body::empty());
+        *request.uri_mut() = uri.clone();
+        if let Some(range) = range {
+            request.headers_mut().insert(header::RANGE, range);
+        }
+        self.storage.send(request, self.settings.answer_timeout, self.settings.read_timeout).await
+    }
+
+    fn question(&self, target: &PathAndQuery, mut fields: HeaderMap) -> Request<Body> {
+        fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        hop::add_via(&mut fields);
+        let mut request = Request::new(body::empty());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = self.settings.url.uri(target.clone());
+        *request.headers_mut() = fields;
+        request
+    }
+}

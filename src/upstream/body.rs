@@ -1,0 +1,77 @@
+//! Bodies to and from GitLab.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::error::{Error, Kind};
+
+/// A request's body on its way to GitLab.
+pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
+
+/// No body.
+pub(super) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that GitLab sends. It fails if it ends before it is whole, or if nothing comes for a while.
+#[derive(Debug)]
+pub struct Fetched {
+    inner: Incoming,
+    silence: Duration,
+    /// Made at the first wait: most bodies are read as fast as they come.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Fetched {
+    pub(super) const fn new(inner: Incoming, silence: Duration) -> Self {
+        Self { inner, silence, alarm: None }
+    }
+
+    /// Whether the silence has lasted too long; registers to be woken when it has.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let silence = self.silence;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
+        alarm.as_mut().poll(cx)
+    }
+}
+
+impl HttpBody for Fetched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                return Poll::Ready(Some(Err(Error::from_kind(Kind::ReadTimeout))));
+            }
+        };
+        let silence = self.silence;
+        if let Some(alarm) = &mut self.alarm {
+            alarm.as_mut().reset(Instant::now() + silence);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| Error::classify(error, false))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

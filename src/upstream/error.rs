@@ -1,0 +1,219 @@
+//! What can go wrong between larder and GitLab, and what a client is told of it.
+
+use std::error::Error as StdError;
+use std::io;
+
+use http::StatusCode;
+
+/// What went wrong, in the words of RFC 9209, 2.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The name doesn't resolve.
+    Dns,
+    /// Nobody listens.
+    Refused,
+    /// No connection in time.
+    ConnectTimeout,
+    /// No connection for another reason (no route, no descriptors).
+    Unavailable,
+    /// The certificate isn't one we believe.
+    TlsCertificate,
+    /// The handshake failed otherwise.
+    TlsProtocol,
+    /// The connection ended before the answer did.
+    Terminated,
+    /// The answer's head or its next bytes didn't come in time.
+    ReadTimeout,
+    /// Too many questions were waiting before this one.
+    QueueTimeout,
+    /// The answer wasn't HTTP.
+    Protocol,
+    /// Our client gave its request up.
+    ClientGone,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Dns,
+        Self::Refused,
+        Self::ConnectTimeout,
+        Self::Unavailable,
+        Self::TlsCertificate,
+        Self::TlsProtocol,
+        Self::Terminated,
+        Self::ReadTimeout,
+        Self::QueueTimeout,
+        Self::Protocol,
+        Self::ClientGone,
+    ];
+
+    /// The error type of `Proxy-Status`, which is also its name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns_error",
+            Self::Refused => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Unavailable => "destination_unavailable",
+            Self::TlsCertificate => "tls_certificate_error",
+            Self::TlsProtocol => "tls_protocol_error",
+            Self::Terminated => "connection_terminated",
+            Self::ReadTimeout => "connection_read_timeout",
+            Self::QueueTimeout => "connection_limit_reached",
+            Self::Protocol => "http_protocol_error",
+            Self::ClientGone => "http_request_error",
+        }
+    }
+
+    /// The status a client gets.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::ConnectTimeout | Self::ReadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ClientGone => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// A sentence for the client. It names no address, no name and no file of ours.
+    pub const fn for_client(self) -> &'static str {
+        match self {
+            Self::Dns => "GitLab's name does not resolve",
+            Self::Refused => "GitLab refuses connections",
+            Self::ConnectTimeout => "GitLab did not accept a connection in time",
+            Self::Unavailable => "GitLab can't be reached",
+            Self::TlsCertificate => "GitLab's certificate is not trusted",
+            Self::TlsProtocol => "no TLS session with GitLab",
+            Self::Terminated => "GitLab closed the connection before it had answered",
+            Self::ReadTimeout => "GitLab did not answer in time",
+            Self::QueueTimeout => "too many requests are waiting for GitLab",
+            Self::Protocol => "GitLab's answer was not HTTP",
+            Self::ClientGone => "the request ended before its body did",
+        }
+    }
+}
+
+/// A failed exchange with GitLab or its object store. Its sources say more than a client may know.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", kind.for_client())]
+pub struct Error {
+    kind: Kind,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(super) const fn from_kind(kind: Kind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// A question whose answer never came, for a reason of our own.
+    pub const fn unanswered() -> Self {
+        Self::from_kind(Kind::Terminated)
+    }
+
+    /// A change of protocol that nobody asked for.
+    pub const fn unasked_upgrade() -> Self {
+        Self::from_kind(Kind::Protocol)
+    }
+
+    /// Reads the chain of an error of the HTTP client's.
+    pub(super) fn classify(error: impl StdError + Send + Sync + 'static, connecting: bool) -> Self {
+        Self { kind: kind_of(&error, connecting), source: Some(Box::new(error)) }
+    }
+
+    /// What went wrong.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The whole chain, for the log.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = StdError::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = deeper(error);
+        }
+        text
+    }
+}
+
+fn kind_of(error: &(dyn StdError + 'static), connecting: bool) -> Kind {
+    let mut link = Some(error);
+    let mut kind = if connecting { Kind::Unavailable } else { Kind::Terminated };
+    while let Some(error) = link {
+        if let Some(found) = one_link(error, connecting) {
+            kind = found;
+        }
+        link = deeper(error);
+    }
+    kind
+}
+
+/// The next error of a chain. An I/O error that wraps another one doesn't name it as its source.
+fn deeper<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// What one error of a chain says by itself; deeper ones know better.
+fn one_link(error: &(dyn StdError + 'static), connecting: bool) -> Option<Kind> {
+    if error.to_string() == "dns error" {
+        return Some(Kind::Dns);
+    }
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        return if error.is_parse() {
+            Some(Kind::Protocol)
+        } else if error.is_user() || error.is_body_write_aborted() {
+            Some(Kind::ClientGone)
+        } else {
+            None
+        };
+    }
+    let error = error.downcast_ref::<io::Error>()?;
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+        return Some(if certificate { Kind::TlsCertificate } else { Kind::TlsProtocol });
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Some(Kind::Refused),
+        io::ErrorKind::TimedOut if connecting => Some(Kind::ConnectTimeout),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_cause_decides() {
+        let io = |kind: io::ErrorKind| io::Error::from(kind);
+        let tls = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        for (error, connecting, kind) in [
+            (io(io::ErrorKind::ConnectionRefused), true, Kind::Refused),
+            (io(io::ErrorKind::TimedOut), true, Kind::ConnectTimeout),
+            (io(io::ErrorKind::NetworkUnreachable), true, Kind::Unavailable),
+            (io(io::ErrorKind::ConnectionReset), false, Kind::Terminated),
+            (
+                tls(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)),
+                true,
+                Kind::TlsCertificate,
+            ),
+            (tls(rustls::Error::DecryptError), true, Kind::TlsProtocol),
+        ] {
+            let wrapped = io::Error::other(error);
+            assert_eq!(Error::classify(wrapped, connecting).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn names_are_distinct_and_statuses_are_a_gateways() {
+        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
+        assert!(Kind::ALL.iter().all(|kind| matches!(kind.status().as_u16(), 400 | 502..=504)));
+    }
+}

@@ -56,5 +56,7 @@ pub mod range;
 pub mod route;
 pub mod rt;
 pub mod secret;
+pub mod archive;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;

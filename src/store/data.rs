@@ -1,0 +1,95 @@
+//! The bytes of one file, and how they get out.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ReadMode;
+use super::map::Map;
+use crate::num::to_usize;
+
+/// Bytes handed out at a time: large enough that a slice costs one system call among many, small enough that a
+/// connection can be checked, and given up, in between.
+pub const SLICE: u64 = 1 << 20;
+
+/// An open file whose first bytes may be served.
+#[derive(Debug)]
+pub(super) struct Data {
+    file: File,
+    map: Option<Map>,
+}
+
+/// A slice, or the promise of one that takes a disk.
+pub(super) enum Piece {
+    /// At hand.
+    Ready(Bytes),
+    /// To be read with [`Data::read`], off the runtime.
+    Cold,
+}
+
+impl Data {
+    /// Wraps a file. `length` is what the file has or will have; without it, or where mapping fails, bytes are read.
+    pub(super) fn new(file: File, length: Option<u64>, mode: ReadMode) -> Self {
+        let mappable = length.filter(|length| *length > 0 && mode == ReadMode::Mapped);
+        let map = mappable.and_then(|length| Map::new(&file, to_usize(length)).ok());
+        Self { file, map }
+    }
+
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// A slice if it can be had without waiting for the disk.
+    pub(super) fn slice(&self, from: u64, to: u64) -> Piece {
+        match &self.map {
+            Some(map) if self.is_resident(from) && self.is_resident(to - 1) => {
+                Piece::Ready(map.slice(to_usize(from), to_usize(to)))
+            }
+            _ => Piece::Cold,
+        }
+    }
+
+    /// The same slice, after waiting for the disk. Blocks.
+    pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Bytes> {
+        if let Some(map) = &self.map {
+            map.make_resident(to_usize(from), to_usize(to - from))?;
+            return Ok(map.slice(to_usize(from), to_usize(to)));
+        }
+        let mut buffer = Vec::with_capacity(to_usize(to - from));
+        let mut at = from;
+        while at < to {
+            let read = rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut buffer), at)?;
+            if read == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the archive's file is shorter than its record says",
+                ));
+            }
+            at += crate::num::to_u64(read);
+        }
+        buffer.truncate(to_usize(to - from));
+        Ok(Bytes::from(buffer))
+    }
+
+    /// Reads into a buffer, never through the mapping: for what our own code looks at. Blocks.
+    pub(super) fn read_into(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, at)
+    }
+
+    /// Whether one byte can be read without waiting. Pages may leave again: this only makes waiting rare.
+    fn is_resident(&self, at: u64) -> bool {
+        let mut byte = [0_u8];
+        let mut into = [io::IoSliceMut::new(&mut byte)];
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        rustix::io::preadv2(self.file.as_fd(), &mut into, at, flags) == Ok(1)
+    }
+}
+
+/// Reads a slice off the runtime.
+pub(super) async fn read_cold(data: Arc<Data>, from: u64, to: u64) -> io::Result<Bytes> {
+    crate::rt::blocking(move || data.read(from, to)).await?
+}

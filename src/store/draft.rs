@@ -1,0 +1,278 @@
+//! An archive that is arriving.
+//!
+//! One writer appends; any number of readers follow. Nothing here is in the store yet: a draft that is dropped leaves
+//! no trace but what its readers still hold.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use twox_hash::xxhash3_128;
+
+use super::Error;
+use super::data::Data;
+use super::record::CHUNK;
+use super::reserve::Reservation;
+use super::slices::Growing;
+use crate::grant::facts::TAIL;
+use crate::grant::{Grant, Visitors};
+use crate::key::{ArchiveId, Key};
+use crate::num::{to_u64, to_usize};
+
+/// How far a draft has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that may be read.
+    pub written: u64,
+    /// Whether more will come.
+    pub end: End,
+}
+
+/// Whether more will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// More is expected.
+    Growing,
+    /// These are all bytes.
+    Whole,
+    /// The disk took no more; one reader may go on with what is left at the source.
+    Unstored,
+    /// No more will come, though there should be more.
+    Broken,
+}
+
+/// What is left of a fill that the disk didn't take: what was received and not written, then the source itself.
+pub struct Rest(Pin<Box<dyn Future<Output = Step> + Send>>);
+
+/// One step through a [`Rest`]: a piece and what follows it.
+type Step = Option<(io::Result<Bytes>, Option<Rest>)>;
+
+impl Rest {
+    /// A rest that is asked for piece by piece.
+    pub fn new(next: impl Future<Output = Step> + Send + 'static) -> Self {
+        Self(Box::pin(next))
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let (piece, then) = std::task::ready!(self.0.as_mut().poll(cx)).unzip();
+        *self = then.flatten().unwrap_or_else(|| Self::new(std::future::ready(None)));
+        Poll::Ready(piece)
+    }
+}
+
+/// An archive that is arriving, shared by its writer and its readers.
+pub struct Draft {
+    key: Key,
+    id: ArchiveId,
+    length: Option<u64>,
+    data: Arc<Data>,
+    path: PathBuf,
+    progress: watch::Sender<Progress>,
+    reservation: Mutex<Reservation>,
+    rest: Mutex<Option<Rest>>,
+    visitors: Arc<Visitors>,
+}
+
+impl Draft {
+    pub(super) fn new(
+        key: Key,
+        id: ArchiveId,
+        length: Option<u64>,
+        data: Data,
+        path: PathBuf,
+        reservation: Reservation,
+    ) -> Self {
+        let (progress, _) = watch::channel(Progress { written: 0, end: End::Growing });
+        let (data, reservation) = (Arc::new(data), Mutex::new(reservation));
+        Self {
+            key,
+            id,
+            length,
+            data,
+            path,
+            progress,
+            reservation,
+            rest: Mutex::new(None),
+            visitors: Arc::default(),
+        }
+    }
+
+    /// What it will be stored under.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Its name.
+    pub const fn id(&self) -> ArchiveId {
+        self.id
+    }
+
+    /// The length that was declared.
+    pub const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Follows it from `from` to `end` (its own end if `None`); nothing without a grant that names it.
+    pub fn follow(self: &Arc<Self>, grant: &Grant, from: u64, end: Option<u64>) -> Option<Growing> {
+        let tail = grant.tail().map(<[u8]>::to_vec);
+        grant.names(self.id).then(|| Growing::new(Arc::clone(self), from, end.or(self.length), tail))
+    }
+
+    /// Its writer. There is one.
+    pub fn writer(self: &Arc<Self>) -> Writer {
+        Writer { draft: Arc::clone(self), at: 0, hasher: xxhash3_128::Hasher::new(), chunks: Vec::new() }
+    }
+
+    /// Who was let in to it; the archive that it becomes remembers them.
+    pub const fn visitors(&self) -> &Arc<Visitors> {
+        &self.visitors
+    }
+
+    /// Waits until no more will come.
+    pub async fn ended(&self) {
+        // An error can't be: the sender lives in `self`.
+        let _ = self.subscribe().wait_for(|progress| progress.end != End::Growing).await;
+    }
+
+    /// Says that no more will come.
+    pub fn break_off(&self) {
+        self.progress.send_modify(|progress| progress.end = End::Broken);
+    }
+
+    /// Says that no more will come, if nothing else was said: whoever filled it is gone.
+    pub fn break_off_if_growing(&self) {
+        self.progress.send_if_modified(|progress| {
+            let growing = progress.end == End::Growing;
+            if growing {
+                progress.end = End::Broken;
+            }
+            growing
+        });
+    }
+
+    /// Says that the disk took no more, and leaves what remains to the reader who gets there first.
+    pub fn leave(&self, rest: Rest) {
+        *self.rest.lock() = Some(rest);
+        self.progress.send_modify(|progress| progress.end = End::Unstored);
+    }
+
+    pub(super) fn inherit(&self) -> Option<Rest> {
+        self.rest.lock().take()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(super) const fn data(&self) -> &Arc<Data> {
+        &self.data
+    }
+
+    pub(super) const fn reservation(&self) -> &Mutex<Reservation> {
+        &self.reservation
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Gone already if it was stored; if not, nobody can want it any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// All bytes of a draft are there; what its record needs to know of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Length, bytes.
+    pub length: u64,
+    /// XXH3-128 of each chunk.
+    pub chunks: Vec<u128>,
+    /// The last bytes.
+    pub tail: Vec<u8>,
+}
+
+/// Appends to a draft. Its methods block.
+pub struct Writer {
+    draft: Arc<Draft>,
+    at: u64,
+    hasher: xxhash3_128::Hasher,
+    chunks: Vec<u128>,
+}
+
+impl Writer {
+    /// Appends and publishes. More than was declared is an error, and so is a full store or disk.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let end = self.at.saturating_add(to_u64(bytes.len()));
+        if self.draft.length.is_some_and(|length| end > length) {
+            return Err(Error::TooLong);
+        }
+        self.draft.reservation.lock().cover(end)?;
+        self.draft
+            .data
+            .file()
+            .write_all_at(bytes, self.at)
+            .map_err(|source| Error::Io { doing: "write", source })?;
+        self.hash(bytes);
+        self.at = end;
+        self.draft.progress.send_modify(|progress| progress.written = end);
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub const fn written(&self) -> u64 {
+        self.at
+    }
+
+    /// Reads back what was written.
+    pub fn read_back(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let inside = buffer.len().min(to_usize(self.at.saturating_sub(at)));
+        self.draft.data.file().read_at(buffer.get_mut(..inside).unwrap_or_default(), at)
+    }
+
+    /// Ends the writing: the draft must have its declared length. Says so to the readers.
+    pub fn finish(mut self) -> Result<Written, Error> {
+        if self.draft.length.is_some_and(|length| length != self.at) {
+            return Err(Error::TooShort);
+        }
+        if !self.at.is_multiple_of(CHUNK) {
+            self.chunks.push(self.hasher.finish_128());
+        }
+        let mut tail = vec![0; to_usize(self.at.min(TAIL))];
+        let from = self.at.saturating_sub(TAIL);
+        self.draft
+            .data
+            .read_into(&mut tail, from)
+            .map_err(|source| Error::Io { doing: "read back", source })?;
+        self.draft.progress.send_modify(|progress| progress.end = End::Whole);
+        Ok(Written { length: self.at, chunks: self.chunks, tail })
+    }
+
+    /// Adds to the checksum of the present chunk, and begins the next where one ends.
+    fn hash(&mut self, mut bytes: &[u8]) {
+        let mut at = self.at;
+        while !bytes.is_empty() {
+            let room = to_usize(CHUNK - at % CHUNK);
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.hasher.write(now);
+            at += to_u64(now.len());
+            if at.is_multiple_of(CHUNK) {
+                let done = std::mem::replace(&mut self.hasher, xxhash3_128::Hasher::new());
+                self.chunks.push(done.finish_128());
+            }
+            bytes = later;
+        }
+    }
+}

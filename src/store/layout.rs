@@ -1,0 +1,131 @@
+//! Where things lie in the cache directory.
+//!
+//! ```text
+//! <dir>/lock                                   held while a larder runs
+//! <dir>/<instance>/archives/<shard>/<job>-<id>.zip
+//! <dir>/<instance>/archives/<shard>/<job>-<id>.rec   its rename is the commit
+//! <dir>/<instance>/incoming/<job>-<id>.zip     being filled; swept at start
+//! <dir>/<instance>/index/                      sled; may be deleted at any time
+//! ```
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::key::{ArchiveId, JobId, Key};
+
+/// Shards: 256, so that a million archives are some 8,000 names a directory.
+const SHARDS: u64 = 256;
+
+/// The paths of one instance.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+/// The cache directory, owned until this is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Makes the cache directory ours alone: mode 0700, and one process at a time.
+pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
+    let fail = |source| Error::Directory { path: dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+    let mode = fs::metadata(dir).map_err(fail)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(fail)?;
+    }
+    let file =
+        File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}
+
+impl Layout {
+    /// The paths below `<dir>/<instance>`, made if they are missing.
+    pub(super) fn create(dir: &Path, instance: &str) -> io::Result<Self> {
+        let layout = Self { root: dir.join(instance) };
+        let make = |path: PathBuf| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        make(layout.incoming())?;
+        for shard in 0..SHARDS {
+            make(layout.archives().join(format!("{shard:02x}")))?;
+        }
+        Ok(layout)
+    }
+
+    pub(super) fn archives(&self) -> PathBuf {
+        self.root.join("archives")
+    }
+
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    pub(super) fn shard(&self, key: Key) -> PathBuf {
+        self.archives().join(format!("{:02x}", key.job().get() % SHARDS))
+    }
+
+    pub(super) fn zip(&self, key: Key, id: ArchiveId) -> PathBuf {
+        self.shard(key).join(name(key, id, "zip"))
+    }
+
+    pub(super) fn rec(&self, key: Key, id: ArchiveId) -> PathBuf {
+        self.shard(key).join(name(key, id, "rec"))
+    }
+
+    pub(super) fn incoming_zip(&self, key: Key, id: ArchiveId) -> PathBuf {
+        self.incoming().join(name(key, id, "zip"))
+    }
+
+    pub(super) fn incoming_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
+        self.incoming().join(name(key, id, "rec"))
+    }
+}
+
+fn name(key: Key, id: ArchiveId, extension: &str) -> String {
+    format!("{}-{id}.{extension}", key.job())
+}
+
+/// What a file name in a shard says: key, ID and extension.
+pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, &str)> {
+    let (stem, extension) = name.split_once('.')?;
+    let (job, id) = stem.split_once('-')?;
+    Some((Key::Job(JobId::parse(job)?), ArchiveId::parse(id)?, extension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_they_hold() {
+        let (key, id) = (Key::Job(JobId::parse("42").unwrap()), ArchiveId::new(255));
+        assert_eq!(name(key, id, "zip"), "42-00000000000000ff.zip");
+        assert_eq!(parse("42-00000000000000ff.zip"), Some((key, id, "zip")));
+        for bad in
+            ["42.zip", "x-00000000000000ff.zip", "42-ff.zip", "042-00000000000000ff.rec", ".zip", "42-"]
+        {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = own(dir.path()).unwrap();
+        assert!(matches!(own(dir.path()), Err(Error::InUse { .. })));
+        drop(lock);
+        assert!(own(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,220 @@
+//! What is in the store, in the order of its use, and how much room there is.
+//!
+//! A plain, single-threaded structure: no files, no clock, no locks.
+
+use std::collections::HashSet;
+
+use hashlink::LinkedHashMap;
+
+use crate::key::{ArchiveId, Key};
+
+/// There isn't room for this, whatever may be evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no room for {wanted} bytes in a store of {budget}")]
+pub struct NoRoom {
+    /// Bytes asked for.
+    pub wanted: u64,
+    /// Bytes the store may take.
+    pub budget: u64,
+}
+
+/// An archive's place in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Which archive.
+    pub id: ArchiveId,
+    /// Bytes on disk, record included.
+    pub bytes: u64,
+    /// When it was filled, seconds since the Unix epoch.
+    pub filled_at: u64,
+    /// When it was used last, seconds since the Unix epoch.
+    pub used_at: u64,
+}
+
+/// All archives, least recently used first.
+#[derive(Debug)]
+pub struct Shelf {
+    budget: u64,
+    /// Bytes of archives, of reservations, and of unlinked files that are still read.
+    taken: u64,
+    slots: LinkedHashMap<Key, Slot>,
+    /// Archives used since their use was last noted; never more than there are archives.
+    touched: HashSet<Key>,
+}
+
+impl Shelf {
+    /// An empty shelf for `budget` bytes.
+    pub fn new(budget: u64) -> Self {
+        Self { budget, taken: 0, slots: LinkedHashMap::new(), touched: HashSet::new() }
+    }
+
+    /// The archive under a key.
+    pub fn find(&self, key: Key) -> Option<Slot> {
+        self.slots.get(&key).copied()
+    }
+
+    /// Marks an archive as used now, the last to go.
+    pub fn touch(&mut self, key: Key, now: u64) {
+        if let Some(slot) = self.slots.to_back(&key)
+            && slot.used_at != now
+        {
+            slot.used_at = now;
+            self.touched.insert(key);
+        }
+    }
+
+    /// The archives used since this was last called.
+    pub fn drain_touched(&mut self) -> Vec<(Key, Slot)> {
+        let touched = std::mem::take(&mut self.touched);
+        touched.into_iter().filter_map(|key| self.find(key).map(|slot| (key, slot))).collect()
+    }
+
+    /// Takes `bytes` of the budget for something new, after evicting what was used least recently and isn't in use.
+    /// Returns what was evicted: its bytes are still taken until they are [released](Self::release).
+    pub fn reserve(
+        &mut self,
+        bytes: u64,
+        in_use: impl Fn(ArchiveId) -> bool,
+    ) -> Result<Vec<(Key, Slot)>, NoRoom> {
+        let mut needed = self.taken.saturating_add(bytes);
+        let mut victims = Vec::new();
+        for (key, slot) in &self.slots {
+            if needed <= self.budget {
+                break;
+            }
+            if !in_use(slot.id) {
+                needed = needed.saturating_sub(slot.bytes);
+                victims.push((*key, *slot));
+            }
+        }
+        if needed > self.budget {
+            return Err(NoRoom { wanted: bytes, budget: self.budget });
+        }
+        for (key, _) in &victims {
+            self.slots.remove(key);
+            self.touched.remove(key);
+        }
+        self.taken = self.taken.saturating_add(bytes);
+        Ok(victims)
+    }
+
+    /// Takes a few bytes more, without asking for room: what an archive's record needs.
+    pub fn take(&mut self, bytes: u64) {
+        self.taken = self.taken.saturating_add(bytes);
+    }
+
+    /// Gives bytes back: of a reservation that came to nothing, or of a file that is gone.
+    pub fn release(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.taken, "{bytes} of {} bytes released", self.taken);
+        self.taken = self.taken.saturating_sub(bytes);
+    }
+
+    /// Puts an archive in its place, whose bytes are taken already; returns the one that stood there.
+    pub fn place(&mut self, key: Key, slot: Slot) -> Option<Slot> {
+        self.slots.insert(key, slot)
+    }
+
+    /// Puts an archive that was found on disk in its place and takes its bytes.
+    pub fn adopt(&mut self, key: Key, slot: Slot) -> Option<Slot> {
+        self.take(slot.bytes);
+        self.place(key, slot)
+    }
+
+    /// Takes an archive out; its bytes stay taken until they are released. With `id`, only that very archive.
+    pub fn remove(&mut self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
+        let slot = self.slots.get(&key)?;
+        if id.is_some_and(|id| id != slot.id) {
+            return None;
+        }
+        self.touched.remove(&key);
+        self.slots.remove(&key)
+    }
+
+    /// All archives, least recently used first.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, Slot)> {
+        self.slots.iter().map(|(key, slot)| (*key, *slot))
+    }
+
+    /// Archives in the store.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes taken.
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::JobId;
+
+    fn key(n: u64) -> Key {
+        Key::Job(JobId::parse(&n.to_string()).unwrap())
+    }
+
+    fn slot(n: u64, bytes: u64) -> Slot {
+        Slot { id: ArchiveId::new(n), bytes, filled_at: 0, used_at: 0 }
+    }
+
+    fn shelf(budget: u64, sizes: &[u64]) -> Shelf {
+        let mut shelf = Shelf::new(budget);
+        for (n, bytes) in (1..).zip(sizes) {
+            shelf.adopt(key(n), slot(n, *bytes));
+        }
+        shelf
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first_and_no_more_than_needed() {
+        let mut shelf = shelf(100, &[30, 30, 30]);
+        shelf.touch(key(1), 9);
+        let victims = shelf.reserve(40, |_| false).unwrap();
+        assert_eq!(victims, [(key(2), slot(2, 30))]);
+        assert_eq!(shelf.iter().map(|(key, _)| key).collect::<Vec<_>>(), [key(3), key(1)]);
+        assert_eq!(shelf.find(key(1)).map(|slot| slot.used_at), Some(9));
+    }
+
+    #[test]
+    fn what_is_in_use_stays() {
+        let mut shelf = shelf(100, &[50, 50]);
+        assert_eq!(shelf.reserve(10, |id| id == ArchiveId::new(1)).unwrap(), [(key(2), slot(2, 50))]);
+        assert!(shelf.reserve(60, |_| true).is_err());
+        assert_eq!(shelf.reserve(101, |_| false), Err(NoRoom { wanted: 101, budget: 100 }));
+        assert!(shelf.find(key(1)).is_some(), "nothing goes for what doesn't fit anyway");
+    }
+
+    proptest::proptest! {
+        /// Bytes taken are always those of the archives, the reservations and what is still being read.
+        #[test]
+        fn the_sum_adds_up(steps in proptest::collection::vec((0_u8..6, 1_u64..8, 1_u64..60), 0..60)) {
+            let mut shelf = Shelf::new(100);
+            let (mut reserved, mut leaving): (Vec<u64>, Vec<u64>) = (vec![], vec![]);
+            for (id, (what, n, bytes)) in (100_u64..).zip(steps) {
+                match what {
+                    0 | 1 => if let Ok(victims) = shelf.reserve(bytes, |id| id.get() % 3 == 0) {
+                        reserved.push(bytes);
+                        leaving.extend(victims.iter().map(|(_, slot)| slot.bytes));
+                    },
+                    2 => if let Some(bytes) = reserved.pop() {
+                        leaving.extend(shelf.place(key(n), slot(id, bytes)).map(|old| old.bytes));
+                    },
+                    3 => if let Some(bytes) = reserved.pop().or_else(|| leaving.pop()) { shelf.release(bytes); },
+                    4 => leaving.extend(shelf.remove(key(n), None).map(|slot| slot.bytes)),
+                    _ => shelf.touch(key(n), id),
+                }
+                let placed: u64 = shelf.iter().map(|(_, slot)| slot.bytes).sum();
+                let sum = placed + reserved.iter().sum::<u64>() + leaving.iter().sum::<u64>();
+                proptest::prop_assert_eq!(shelf.taken(), sum);
+                proptest::prop_assert!(placed + reserved.iter().sum::<u64>() <= 100);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Bytes on their way out: of an archive that is whole, and of one that is still arriving.
+
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::archive::Archive;
+use super::data::{Data, Piece, SLICE, read_cold};
+use super::draft::{Draft, End, Progress, Rest};
+use crate::num::to_u64;
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+
+/// A range of a whole archive, slice by slice.
+pub struct Slices {
+    archive: Arc<Archive>,
+    left: Range<u64>,
+    reading: Option<Reading>,
+}
+
+impl Slices {
+    pub(super) const fn new(archive: Arc<Archive>, range: Range<u64>) -> Self {
+        Self { archive, left: range, reading: None }
+    }
+
+    /// Bytes still to come.
+    pub const fn remaining(&self) -> u64 {
+        self.left.end.saturating_sub(self.left.start)
+    }
+
+    /// The next slice; an error means that the file can't give what its record promised.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.left.is_empty() && self.reading.is_none() {
+            return Poll::Ready(None);
+        }
+        let to = self.left.end.min(self.left.start.saturating_add(SLICE));
+        let slice = ready!(poll_slice(self.archive.data(), &mut self.reading, self.left.start, to, cx));
+        if let Ok(bytes) = &slice {
+            self.left.start += to_u64(bytes.len());
+        }
+        Poll::Ready(Some(slice))
+    }
+}
+
+/// One slice, at once if its pages are there, else after reading it in off the runtime.
+fn poll_slice(
+    data: &Arc<Data>,
+    reading: &mut Option<Reading>,
+    from: u64,
+    to: u64,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    if reading.is_none()
+        && let Piece::Ready(bytes) = data.slice(from, to)
+    {
+        return Poll::Ready(Ok(bytes));
+    }
+    let pending = reading.get_or_insert_with(|| Box::pin(read_cold(Arc::clone(data), from, to)));
+    let slice = ready!(pending.as_mut().poll(cx));
+    *reading = None;
+    Poll::Ready(slice)
+}
+
+type Waiting = Pin<Box<dyn Future<Output = watch::Receiver<Progress>> + Send>>;
+
+/// A range of an archive that is still arriving. It waits for its own bytes only.
+pub struct Growing {
+    draft: Arc<Draft>,
+    at: u64,
+    /// Where the range ends; `None`: where the archive does.
+    end: Option<u64>,
+    /// What GitLab showed this reader of the archive's end, before that could be compared.
+    expected_tail: Option<Vec<u8>>,
+    reading: Option<Reading>,
+    progress: Option<watch::Receiver<Progress>>,
+    waiting: Option<Waiting>,
+    rest: Option<Rest>,
+}
+
+/// What a look at the progress says.
+enum Next {
+    Slice(u64),
+    Wait,
+    Done,
+    Inherit,
+    Broken(&'static str),
+}
+
+impl Growing {
+    pub(super) fn new(draft: Arc<Draft>, at: u64, end: Option<u64>, expected_tail: Option<Vec<u8>>) -> Self {
+        let progress = Some(draft.subscribe());
+        Self { draft, at, end, expected_tail, reading: None, progress, waiting: None, rest: None }
+    }
+
+    /// Bytes still to come, if that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.end.map(|end| end.saturating_sub(self.at))
+    }
+
+    /// The next slice; an error means that the rest will never come, and that the connection must not end cleanly.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                return rest.poll_next(cx);
+            }
+            let Some(progress) = ready!(self.poll_progress(cx)) else {
+                return Poll::Ready(Some(Err(broken("the fill ended without a word"))));
+            };
+            match self.next(progress) {
+                Next::Slice(to) => {
+                    let slice = ready!(poll_slice(self.draft.data(), &mut self.reading, self.at, to, cx));
+                    if let Ok(bytes) = &slice {
+                        self.at += to_u64(bytes.len());
+                    }
+                    return Poll::Ready(Some(slice));
+                }
+                Next::Done => return Poll::Ready(None),
+                Next::Broken(why) => return Poll::Ready(Some(Err(broken(why)))),
+                Next::Inherit => match self.draft.inherit() {
+                    Some(rest) => self.rest = Some(rest),
+                    None => return Poll::Ready(Some(Err(broken("the fill could not be stored to its end")))),
+                },
+                Next::Wait => self.wait(),
+            }
+        }
+    }
+
+    /// The present progress, once a wait for the next one is over.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Option<Progress>> {
+        if let Some(waiting) = &mut self.waiting {
+            self.progress = Some(ready!(waiting.as_mut().poll(cx)));
+            self.waiting = None;
+        }
+        Poll::Ready(self.progress.as_mut().map(|progress| *progress.borrow_and_update()))
+    }
+
+    fn wait(&mut self) {
+        if let Some(mut progress) = self.progress.take() {
+            self.waiting = Some(Box::pin(async move {
+                // An error means that the draft is gone, which its last progress already says.
+                let _ = progress.changed().await;
+                progress
+            }));
+        }
+    }
+
+    fn next(&mut self, progress: Progress) -> Next {
+        if self.reading.is_some() {
+            // The slice that is being read was there when its reading began.
+            return Next::Slice(self.at.saturating_add(SLICE).min(self.limit(progress)));
+        }
+        if self.end == Some(self.at) {
+            return Next::Done;
+        }
+        let whole = progress.end == End::Whole;
+        if whole && !self.tail_is_as_expected(progress.written) {
+            return Next::Broken("the archive isn't the one that GitLab showed this caller");
+        }
+        let limit = self.limit(progress);
+        match progress.end {
+            _ if limit > self.at => Next::Slice(self.at.saturating_add(SLICE).min(limit)),
+            End::Growing => Next::Wait,
+            End::Whole if self.end.is_none_or(|end| end == progress.written) => Next::Done,
+            End::Whole => Next::Broken("the archive is shorter than declared"),
+            End::Unstored if self.takes_all(progress) => Next::Inherit,
+            End::Unstored | End::Broken => Next::Broken("the fill broke off"),
+        }
+    }
+
+    /// How far this reader may go now: not into an end that must be compared first.
+    fn limit(&self, progress: Progress) -> u64 {
+        let there = self.end.map_or(progress.written, |end| end.min(progress.written));
+        match (&self.expected_tail, self.draft.length()) {
+            (Some(tail), Some(length)) if progress.end != End::Whole => {
+                there.min(length.saturating_sub(to_u64(tail.len())))
+            }
+            _ => there,
+        }
+    }
+
+    fn takes_all(&self, progress: Progress) -> bool {
+        self.at == progress.written && self.expected_tail.is_none() && self.end == self.draft.length()
+    }
+
+    fn tail_is_as_expected(&mut self, length: u64) -> bool {
+        let Some(expected) = self.expected_tail.take() else {
+            return true;
+        };
+        let Some(from) = length.checked_sub(to_u64(expected.len())) else {
+            return false;
+        };
+        let mut found = vec![0; expected.len()];
+        // One KiB that was written a moment ago.
+        self.draft.data().read_into(&mut found, from).is_ok() && found == expected
+    }
+}
+
+fn broken(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, why)
+}

@@ -1,0 +1,241 @@
+//! The store against a real directory.
+
+use super::*;
+use crate::clock::Moment;
+use crate::grant::{Epoch, Grant, Yes};
+use crate::key::JobId;
+
+fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
+    Settings {
+        dir: dir.to_owned(),
+        max_size,
+        max_age: Duration::from_secs(1000),
+        instance: None,
+        read: ReadMode::Mapped,
+    }
+}
+
+fn key(n: u64) -> Key {
+    Key::Job(JobId::parse(&n.to_string()).unwrap())
+}
+
+fn grant(id: ArchiveId, now: Moment) -> Grant {
+    Grant::new(Yes::for_test(), id, now, Epoch { job: 0, global: 0 }, None)
+}
+
+struct Bench {
+    store: Store,
+    clock: Clock,
+}
+
+impl Bench {
+    fn new(dir: &std::path::Path, max_size: u64) -> Self {
+        let clock = Clock::manual(1_000_000);
+        Self { store: Store::open(&settings(dir, max_size), "test", clock.clone()).unwrap(), clock }
+    }
+
+    async fn fill(&self, job: u64, bytes: &[u8]) -> Option<Arc<Archive>> {
+        let draft = self.store.draft(key(job), Some(to_u64(bytes.len()))).await.unwrap();
+        self.write(&draft, bytes, |place| place())
+    }
+
+    fn write(
+        &self,
+        draft: &Arc<Draft>,
+        bytes: &[u8],
+        still: impl FnOnce(&mut dyn FnMut()),
+    ) -> Option<Arc<Archive>> {
+        let mut writer = draft.writer();
+        for piece in bytes.chunks(100_000) {
+            writer.write(piece).unwrap();
+        }
+        let written = writer.finish().unwrap();
+        let record = Record {
+            length: written.length,
+            chunks: written.chunks,
+            filled_at: self.clock.now().unix_seconds(),
+            ..record::tests::record(draft.key().job().get(), draft.id().get(), 0)
+        };
+        self.store.commit(draft, &record, still).unwrap()
+    }
+
+    async fn read(&self, job: u64) -> Option<Vec<u8>> {
+        let archive = self.store.find(key(job)).await?;
+        let grant = grant(archive.id(), self.clock.now());
+        let mut slices = archive.slices(&grant, 0..archive.record().length).unwrap();
+        let mut bytes = Vec::new();
+        while let Some(slice) = std::future::poll_fn(|cx| slices.poll_next(cx)).await {
+            bytes.extend(slice.unwrap());
+        }
+        Some(bytes)
+    }
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_was_stored_is_read_back_now_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = pattern(3_500_000);
+    let bench = Bench::new(dir.path(), 100 << 20);
+    bench.fill(42, &bytes).await.unwrap();
+    assert_eq!(bench.read(42).await.as_deref(), Some(&bytes[..]));
+    bench.store.close();
+    drop(bench);
+    for damage in ["nothing", "delete", "garbage"] {
+        let index = dir.path().join("test/index");
+        match damage {
+            "delete" => fs::remove_dir_all(&index).unwrap(),
+            "garbage" => fs::write(index.join("db"), vec![0xa5; 100_000]).unwrap(),
+            _ => {}
+        }
+        let bench = Bench::new(dir.path(), 100 << 20);
+        assert_eq!(bench.read(42).await.as_deref(), Some(&bytes[..]), "{damage}");
+        bench.store.close();
+    }
+}
+
+#[tokio::test]
+async fn a_grant_for_another_archive_opens_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    let archive = bench.fill(42, &pattern(1000)).await.unwrap();
+    let other = grant(ArchiveId::new(archive.id().get() ^ 1), bench.clock.now());
+    assert!(archive.slices(&other, 0..10).is_none());
+    let right = grant(archive.id(), bench.clock.now());
+    assert!(archive.slices(&right, 0..1001).is_none(), "beyond the end");
+    assert!(archive.slices(&right, 0..1000).is_some());
+}
+
+#[tokio::test]
+async fn an_overtaken_draft_is_not_stored_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    let draft = bench.store.draft(key(42), Some(1000)).await.unwrap();
+    assert!(bench.write(&draft, &pattern(1000), |_| ()).is_none());
+    drop(draft);
+    assert_eq!(bench.read(42).await, None);
+    assert_eq!(fs::read_dir(dir.path().join("test/incoming")).unwrap().count(), 0);
+    assert_eq!(bench.store.totals(), Totals { archives: 0, bytes: 0, evicted: 0 });
+}
+
+#[tokio::test]
+async fn the_budget_holds_and_readers_finish() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 3_000_000);
+    let first = bench.fill(1, &pattern(1_000_000)).await.unwrap();
+    drop(bench.fill(2, &pattern(1_000_000)).await);
+    let grant = grant(first.id(), bench.clock.now());
+    let mut slices = first.slices(&grant, 0..1_000_000).unwrap();
+    drop(first);
+    bench.store.shared.hot.run_pending_tasks();
+    drop(bench.fill(3, &pattern(1_500_000)).await);
+    assert!(bench.store.find(key(2)).await.is_none(), "the least recently used of those not being read went");
+    assert!(bench.store.find(key(1)).await.is_some());
+    bench.store.remove(key(1), None).await;
+    assert!(bench.store.find(key(1)).await.is_none());
+    assert!(bench.store.totals().bytes > 2_400_000, "still read, still counted");
+    let slice = std::future::poll_fn(|cx| slices.poll_next(cx)).await.unwrap().unwrap();
+    assert_eq!(slice, pattern(1_000_000), "whoever reads finishes");
+    drop(slices);
+    assert!(bench.store.totals().bytes < 1_600_000);
+    assert_eq!(bench.store.totals().evicted, 1);
+    assert!(matches!(bench.store.draft(key(4), Some(4_000_000)).await, Err(Error::NoRoom(_))));
+}
+
+#[tokio::test]
+async fn a_zip_without_its_record_and_a_record_without_its_zip_are_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    let mut ids = Vec::new();
+    for job in [1, 2, 3] {
+        ids.push(bench.fill(job, &pattern(1000)).await.unwrap().id());
+    }
+    let layout = bench.shared_layout();
+    bench.store.close();
+    drop(bench);
+    fs::remove_file(layout.rec(key(1), ids[0])).unwrap();
+    fs::remove_file(layout.zip(key(2), ids[1])).unwrap();
+    fs::write(layout.incoming().join("9-0000000000000001.zip"), "half").unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    assert!(bench.read(1).await.is_none() && bench.read(2).await.is_none());
+    assert_eq!(bench.read(3).await, Some(pattern(1000)));
+    assert!(!layout.zip(key(1), ids[0]).exists() && !layout.rec(key(2), ids[1]).exists());
+    assert_eq!(fs::read_dir(layout.incoming()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_cut_archive_is_dropped_when_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    let id = bench.fill(1, &pattern(1000)).await.unwrap().id();
+    let layout = bench.shared_layout();
+    bench.store.close();
+    drop(bench);
+    File::options().write(true).open(layout.zip(key(1), id)).unwrap().set_len(999).unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    assert!(bench.read(1).await.is_none());
+    assert_eq!(bench.store.totals().bytes, 0);
+}
+
+#[tokio::test]
+async fn archives_end_with_their_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    bench.fill(1, &pattern(1000)).await.unwrap();
+    bench.clock.advance(Duration::from_secs(999));
+    assert!(bench.store.find(key(1)).await.is_some());
+    bench.clock.advance(Duration::from_secs(1));
+    assert!(bench.store.find(key(1)).await.is_none());
+}
+
+#[tokio::test]
+async fn readers_of_a_draft_get_what_is_there_and_never_an_end_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    for length in [Some(3000), None] {
+        let draft = bench.store.draft(key(1), length).await.unwrap();
+        let grant = grant(draft.id(), bench.clock.now());
+        let mut growing = draft.follow(&grant, 0, None).unwrap();
+        let mut writer = draft.writer();
+        writer.write(&pattern(3000)[..1000]).unwrap();
+        let slice = std::future::poll_fn(|cx| growing.poll_next(cx)).await.unwrap().unwrap();
+        assert_eq!(slice, pattern(3000)[..1000]);
+        drop(writer);
+        draft.break_off();
+        let end = std::future::poll_fn(|cx| growing.poll_next(cx)).await;
+        assert!(end.unwrap().is_err(), "a cut is not an end ({length:?})");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_was_shown_another_tail_gets_no_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    for (tail, same) in [(pattern(3000)[1976..].to_vec(), true), (vec![0; 1024], false)] {
+        let draft = bench.store.draft(key(1), Some(3000)).await.unwrap();
+        let grant = Grant::new(
+            Yes::for_test(),
+            draft.id(),
+            bench.clock.now(),
+            Epoch { job: 0, global: 0 },
+            Some(tail),
+        );
+        let mut growing = draft.follow(&grant, 0, None).unwrap();
+        let mut writer = draft.writer();
+        writer.write(&pattern(3000)).unwrap();
+        let first = std::future::poll_fn(|cx| growing.poll_next(cx)).await.unwrap().unwrap();
+        assert_eq!(first.len(), 1976, "the end is held back until it can be compared");
+        writer.finish().unwrap();
+        let last = std::future::poll_fn(|cx| growing.poll_next(cx)).await.unwrap();
+        assert_eq!(last.is_ok(), same);
+    }
+}
+
+impl Bench {
+    fn shared_layout(&self) -> Layout {
+        self.store.shared.layout.clone()
+    }
+}

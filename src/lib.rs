@@ -44,6 +44,8 @@
 //! store; its *leader* began it, *followers* joined it. *Draft*: an archive that is arriving. *Record*: what stands
 //! beside an archive on disk. *Outcome*: how a request ended.
 
+pub mod access;
+pub mod archive;
 pub mod clock;
 pub mod conditional;
 pub mod fields;
@@ -56,7 +58,6 @@ pub mod range;
 pub mod route;
 pub mod rt;
 pub mod secret;
-pub mod archive;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

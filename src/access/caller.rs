@@ -1,0 +1,258 @@
+//! Who asks, as far as GitLab could tell.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::hop;
+use crate::route::{CREDENTIAL_KEYS, Question};
+use crate::secret::{Fingerprint, Fingerprinter};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Fields that can't change what GitLab lets a caller have. Everything that isn't listed here is taken for a
+/// credential: a way of passing one that nobody knows yet splits grants instead of leaking through them.
+const HARMLESS: [HeaderName; 12] = [
+    header::USER_AGENT,
+    header::RANGE,
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    TRACEPARENT,
+    TRACESTATE,
+    REQUEST_ID,
+    HeaderName::from_static("priority"),
+    HeaderName::from_static("dnt"),
+    header::UPGRADE_INSECURE_REQUESTS,
+];
+
+/// Fields whose value is a secret on its own: a 401 to one of them ends every grant that it helped to get.
+const SECRETS: [&str; 8] = [
+    "authorization",
+    "private-token",
+    "job-token",
+    "deploy-token",
+    "cookie",
+    "runner-token",
+    "x-gitlab-static-object-token",
+    "dpop",
+];
+
+/// A caller: credentials, `Sudo`, address, and whatever else may matter to GitLab.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    fields: Arc<HeaderMap>,
+    address: IpAddr,
+}
+
+impl Caller {
+    /// Takes a request's fields. `address` is the client's, as a trusted proxy told it or as it connected.
+    pub const fn new(fields: Arc<HeaderMap>, address: IpAddr) -> Self {
+        Self { fields, address }
+    }
+
+    /// All fields of the request.
+    pub fn fields(&self) -> &HeaderMap {
+        &self.fields
+    }
+
+    /// The client's address.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The authority under which this client reached larder.
+    pub fn host(&self) -> Option<&str> {
+        self.fields.get(header::HOST)?.to_str().ok()
+    }
+
+    /// The fields that go to GitLab with each question in this caller's name: what may matter to its answer, and who
+    /// the client says it is.
+    pub fn sent(&self) -> HeaderMap {
+        let mut sent = HeaderMap::with_capacity(self.fields.len());
+        let described = [header::USER_AGENT, REQUEST_ID, TRACEPARENT, TRACESTATE];
+        for (name, value) in self.fields.iter() {
+            if is_telling(name) || described.contains(name) {
+                sent.append(name, value.clone());
+            }
+        }
+        hop::strip(&mut sent);
+        hop::strip_internal(&mut sent);
+        hop::forward_address(&mut sent, self.address);
+        sent
+    }
+
+    /// What a grant for `question` is remembered under: all that is sent and may matter, in order, the address, and
+    /// the question's target, which holds its class, the project as written, the job and the query's credentials.
+    pub fn asking(&self, key: &Fingerprinter, question: &Question) -> Fingerprint {
+        let address = self.address.to_string();
+        let telling = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        key.of(telling.chain([address.as_bytes(), question.target.as_str().as_bytes()]))
+    }
+
+    /// What a 401 to this caller revokes: each of its credentials by itself, however it was passed, and the caller
+    /// as a whole.
+    pub fn revocable(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
+        let address = self.address.to_string();
+        let whole = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        let whole = key.of(whole.chain([address.as_bytes()]));
+        self.secrets(key, query).into_iter().chain([whole]).collect()
+    }
+
+    /// The fingerprint of each credential in the request.
+    pub fn secrets(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
+        let fields = self.fields.iter().filter(|(name, _)| SECRETS.contains(&name.as_str()));
+        let fields = fields.map(|(_, value)| key.of([bare(value.as_bytes())]));
+        fields
+            .chain(query_secrets(query.unwrap_or_default()).map(|secret| key.of([secret.as_slice()])))
+            .collect()
+    }
+
+    fn telling(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.fields.iter().filter(|(name, _)| is_telling(name))
+    }
+}
+
+fn is_telling(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !HARMLESS.contains(name)
+        && !text.starts_with("accept")
+        && !text.starts_with("if-")
+        && !text.starts_with("sec-fetch-")
+        && !text.starts_with("sec-ch-ua")
+        && !hop::is_forwarding(name)
+        && !hop::is_hop_by_hop(name)
+}
+
+/// A token without the scheme in front of it, so that it is the same secret in each form.
+fn bare(value: &[u8]) -> &[u8] {
+    const BEARER: &[u8] = b"bearer ";
+    match value.split_at_checked(BEARER.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token.trim_ascii(),
+        _ => value,
+    }
+}
+
+/// The decoded values of the credential pairs in a query, however the query is spelt.
+fn query_secrets(query: &str) -> impl Iterator<Item = Vec<u8>> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(key, _)| CREDENTIAL_KEYS.contains(key))
+        .map(|(_, value)| crate::route::decode(value).unwrap_or_else(|| value.as_bytes().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Line, Route};
+
+    fn question(target: &str) -> Question {
+        let line = Line { method: &http::Method::GET, target: &target.parse().unwrap(), has_body: false };
+        let Route::Read(question) = Route::of("", line) else { panic!("a question") };
+        question
+    }
+
+    fn caller(pairs: &[(&'static str, &'static str)], address: &str) -> Caller {
+        let mut fields = HeaderMap::new();
+        for (name, value) in pairs {
+            fields.append(*name, HeaderValue::from_static(value));
+        }
+        Caller::new(Arc::new(fields), address.parse().unwrap())
+    }
+
+    const A1: &str = "/api/v4/projects/7/jobs/42/artifacts";
+
+    #[test]
+    fn whatever_may_matter_to_gitlab_splits_grants() {
+        let key = Fingerprinter::random().unwrap();
+        let base = caller(&[("private-token", "a")], "10.0.0.1").asking(&key, &question(A1));
+        for (pairs, address, target) in [
+            (vec![("private-token", "b")], "10.0.0.1", A1),
+            (vec![("job-token", "a")], "10.0.0.1", A1),
+            (vec![], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("sudo", "root")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("cookie", "_gitlab_session=x")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("x-future-credential", "x")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("private-token", "a")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("origin", "https://x")], "10.0.0.1", A1),
+            (vec![("private-token", "a")], "10.0.0.2", A1),
+            (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/7/jobs/43/artifacts"),
+            (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/8/jobs/42/artifacts"),
+            (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/g%2Fp/jobs/42/artifacts"),
+            (vec![("private-token", "a")], "10.0.0.1", "/api/v4/jobs/42/artifacts"),
+            (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/7/jobs/42/artifacts?sudo=root"),
+        ] {
+            let asking = caller(&pairs, address).asking(&key, &question(target));
+            assert_ne!(asking, base, "{pairs:?} {address} {target}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_harmless_does_not() {
+        let key = Fingerprinter::random().unwrap();
+        let base = caller(&[("private-token", "a")], "10.0.0.1").asking(&key, &question(A1));
+        for extra in [
+            ("accept", "*/*"),
+            ("accept-encoding", "gzip"),
+            ("user-agent", "curl"),
+            ("range", "bytes=0-1"),
+            ("if-none-match", "\"x\""),
+            ("traceparent", "00-x"),
+            ("x-request-id", "1"),
+            ("host", "larder"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("connection", "close"),
+        ] {
+            assert_eq!(
+                caller(&[("private-token", "a"), extra], "10.0.0.1").asking(&key, &question(A1)),
+                base,
+                "{extra:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_token_is_one_secret_in_every_form() {
+        let key = Fingerprinter::random().unwrap();
+        let token = key.of([b"t%k".as_slice()]);
+        for (pairs, query) in [
+            (vec![("private-token", "t%k")], None),
+            (vec![("authorization", "Bearer t%k")], None),
+            (vec![("authorization", "bearer  t%k")], None),
+            (vec![("job-token", "t%k")], None),
+            (vec![], Some("job_token=t%25k")),
+            (vec![], Some("x=1&access_token=t%25k")),
+        ] {
+            let caller = caller(&pairs, "10.0.0.1");
+            assert!(caller.secrets(&key, query).contains(&token), "{pairs:?} {query:?}");
+            assert_eq!(caller.revocable(&key, query).len(), 2);
+        }
+    }
+
+    #[test]
+    fn questions_are_built_from_nothing() {
+        let sent = caller(
+            &[
+                ("host", "evil.example.com"),
+                ("x-forwarded-host", "evil.example.com"),
+                ("forwarded", "for=6.6.6.6"),
+                ("range", "bytes=0-1"),
+                ("if-none-match", "x"),
+                ("accept-encoding", "gzip"),
+                ("gitlab-workhorse-x", "x"),
+                ("private-token", "t"),
+                ("user-agent", "curl"),
+            ],
+            "10.0.0.1",
+        )
+        .sent();
+        let mut names: Vec<&str> = sent.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["private-token", "user-agent", "x-forwarded-for", "x-real-ip"]);
+        assert_eq!(sent["x-forwarded-for"], "10.0.0.1");
+    }
+}

@@ -49,6 +49,7 @@ pub mod archive;
 pub mod clock;
 pub mod conditional;
 pub mod fields;
+pub mod fill;
 pub mod grant;
 pub mod hop;
 pub mod key;

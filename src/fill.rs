@@ -1,0 +1,215 @@
+//! One transfer an archive, however many ask.
+//!
+//! Owns the fills under way: each is a task of its own, begun for a leader, followed by whoever has a yes of his own
+//! for the same archive. Knows GitLab, the store and access; knows nothing of clients or of how anything is served.
+//! What isn't an archive belongs to the leader alone.
+
+mod flight;
+mod open;
+mod pump;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use flight::{Arrival, Flight, Stage};
+pub use open::Relayed;
+
+use crate::access::{Access, Caller};
+use crate::clock::Clock;
+use crate::grant::{Etag, Facts, Grant};
+use crate::key::{ArchiveId, JobId, Key};
+use crate::num::to_u64;
+use crate::route::Question;
+use crate::store::Store;
+use crate::telemetry::{Metrics, metrics};
+use crate::upstream::{self, Upstream};
+
+/// Fills under way at once: each holds up to 4 MiB between the network and the disk. At one more, a leader's request
+/// is passed through.
+const RUNNING: usize = 128;
+
+/// What a fill works with.
+#[derive(Debug)]
+pub struct Means {
+    /// GitLab.
+    pub upstream: Arc<Upstream>,
+    /// Where archives go.
+    pub store: Arc<Store>,
+    /// Who may have them.
+    pub access: Arc<Access>,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The instance's name, part of entity tags.
+    pub instance: String,
+}
+
+/// The fills under way.
+#[derive(Debug)]
+pub struct Fills {
+    means: Means,
+    flights: Mutex<HashMap<Key, Arc<Flight>>>,
+    permits: Arc<Semaphore>,
+}
+
+/// Who begins a fill, and with which question.
+#[derive(Debug, Clone)]
+pub struct Leader {
+    /// In whose name.
+    pub caller: Caller,
+    /// The question.
+    pub question: Question,
+    /// Whether the client would take a redirect to the object store for an answer.
+    pub takes_redirect: bool,
+}
+
+/// What a leader gets.
+#[derive(Debug)]
+pub enum Led {
+    /// An archive, as it grows, what opens it, and the fields that belong to this very answer.
+    Growing(Arc<Arrival>, Arc<Grant>, HeaderMap),
+    /// GitLab's own answer, which is his alone.
+    Relay(Relayed),
+    /// His own request must be passed on as it is.
+    Pass(metrics::Fill),
+    /// GitLab couldn't be asked.
+    Failed(upstream::Error),
+}
+
+/// What to do about a key.
+#[derive(Debug)]
+pub enum Joined {
+    /// Somebody leads.
+    Follow(Arc<Flight>),
+    /// The fill has begun; this is what it brings its leader.
+    Lead(oneshot::Receiver<Led>),
+    /// There is an archive now: look again.
+    Landed,
+    /// Too many fills are under way.
+    Full,
+}
+
+impl Fills {
+    /// No fills yet.
+    pub fn new(means: Means) -> Arc<Self> {
+        Arc::new(Self { means, flights: Mutex::default(), permits: Arc::new(Semaphore::new(RUNNING)) })
+    }
+
+    /// Joins the fill of the leader's archive, or begins one. `known` is the archive that the leader has seen in the
+    /// store and found to be another than GitLab's.
+    pub fn join_or_lead(self: &Arc<Self>, leader: Leader, known: Option<ArchiveId>) -> Joined {
+        let key = leader.question.key();
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.get(&key) {
+            return Joined::Follow(Arc::clone(flight));
+        }
+        // A fill that has just ended put its archive in the store before it left this list.
+        if self.means.store.holds(key).is_some_and(|id| Some(id) != known) {
+            return Joined::Landed;
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return Joined::Full;
+        };
+        let flight = Arc::new(Flight::new(key));
+        flights.insert(key, Arc::clone(&flight));
+        drop(flights);
+        let (tell, led) = oneshot::channel();
+        let fills = Arc::clone(self);
+        crate::rt::spawn(async move {
+            let _permit = permit;
+            let landing = Landing { fills: Arc::clone(&fills), flight };
+            let result = fills.run(&landing.flight, leader, tell).await;
+            fills.means.metrics.fill(result);
+        });
+        Joined::Lead(led)
+    }
+
+    /// The entity tag that clients get for an archive with these facts.
+    pub fn entity_tag(&self, key: Key, facts: &Facts) -> Option<Etag> {
+        flight::entity_tag(&self.means.instance, key, facts)
+    }
+
+    /// Fills under way.
+    pub fn count(&self) -> u64 {
+        to_u64(self.flights.lock().len())
+    }
+
+    /// Something has happened to a job's archive: what is stored of it is gone, grants and fills that began before are
+    /// void, and nobody joins those fills any more. When this returns, no file of it is left.
+    pub async fn invalidate(&self, job: JobId) {
+        let key = Key::Job(job);
+        let mut removed = None;
+        self.means.access.epochs().invalidate(job, || {
+            removed = self.means.store.take_out(key, None);
+            self.flights.lock().remove(&key);
+        });
+        if let Some(slot) = removed {
+            self.means.store.unlink(key, slot).await;
+        }
+    }
+
+    /// From the leader's question to the last byte.
+    async fn run(&self, flight: &Arc<Flight>, leader: Leader, tell: oneshot::Sender<Led>) -> metrics::Fill {
+        let asked = self.means.access.about_to_ask(leader.question.job);
+        let opened = match self.open(&leader).await {
+            Ok(opened) => opened,
+            Err((led, result)) => return self.end(flight, tell, *led, result),
+        };
+        let draft = match self.means.store.draft(leader.question.key(), opened.facts.length).await {
+            Ok(draft) => draft,
+            Err(error) => {
+                tracing::debug!(%error, "an archive isn't stored");
+                let led = opened.relay(leader.takes_redirect, metrics::Fill::NoRoom);
+                return self.end(flight, tell, led, metrics::Fill::NoRoom);
+            }
+        };
+        let access = &self.means.access;
+        let grant =
+            access.grant_leader(&leader.caller, &leader.question, opened.yes.clone(), draft.id(), asked);
+        let arrival = Arc::new(Arrival::new(&draft, &opened, leader.question.class, &self.means, asked.at));
+        access.note(&leader.caller, &leader.question, arrival.visitors());
+        // The leader may have left; the fill goes on.
+        let _ = tell.send(Led::Growing(Arc::clone(&arrival), grant, opened.fresh()));
+        flight.set(Stage::Growing(Arc::clone(&arrival)));
+        self.pump(opened, draft, arrival, asked.epoch).await
+    }
+
+    fn end(
+        &self,
+        flight: &Arc<Flight>,
+        tell: oneshot::Sender<Led>,
+        led: Led,
+        result: metrics::Fill,
+    ) -> metrics::Fill {
+        // Off the list before the leader has his answer: whoever asks after him must not find this flight.
+        self.leave(flight);
+        flight.set(Stage::Ended { no_room: result == metrics::Fill::NoRoom });
+        let _ = tell.send(led);
+        result
+    }
+
+    fn leave(&self, flight: &Arc<Flight>) {
+        let mut flights = self.flights.lock();
+        if flights.get(&flight.key()).is_some_and(|listed| Arc::ptr_eq(listed, flight)) {
+            flights.remove(&flight.key());
+        }
+    }
+}
+
+/// Takes a flight off the list when its task ends, or dies.
+struct Landing {
+    fills: Arc<Fills>,
+    flight: Arc<Flight>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.fills.leave(&self.flight);
+        self.flight.end();
+    }
+}

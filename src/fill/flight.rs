@@ -1,0 +1,206 @@
+//! A fill as those see it who wait for it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use super::Means;
+use super::open::Opened;
+use crate::clock::Moment;
+use crate::fields::Kept;
+use crate::grant::{Etag, Facts, Visitors};
+use crate::key::{ArchiveId, Key};
+use crate::num::to_u64;
+use crate::route::Class;
+use crate::secret::hex;
+use crate::store::{Archive, Draft};
+
+/// How far a fill has come.
+#[derive(Debug, Clone)]
+pub enum Stage {
+    /// GitLab hasn't answered its leader yet.
+    Asking,
+    /// The archive is arriving.
+    Growing(Arc<Arrival>),
+    /// It brought no archive: whoever waited asks for himself.
+    Ended {
+        /// It was an archive, for which there is no room: asking again changes nothing.
+        no_room: bool,
+    },
+}
+
+/// A fill.
+#[derive(Debug)]
+pub struct Flight {
+    key: Key,
+    stage: watch::Sender<Stage>,
+}
+
+impl Flight {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, stage: watch::Sender::new(Stage::Asking) }
+    }
+
+    pub(super) const fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(super) fn set(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Its task has ended, well or not. Those who still wait for its first word, or for more bytes, get a last one.
+    pub(super) fn end(&self) {
+        self.stage.send_if_modified(|stage| match stage {
+            Stage::Asking => {
+                *stage = Stage::Ended { no_room: false };
+                true
+            }
+            Stage::Growing(arrival) => {
+                arrival.draft.break_off_if_growing();
+                false
+            }
+            Stage::Ended { .. } => false,
+        });
+    }
+
+    /// Waits until GitLab has answered the leader.
+    pub async fn answered(&self) -> Stage {
+        let mut stage = self.stage.subscribe();
+        let answered = stage.wait_for(|stage| !matches!(stage, Stage::Asking)).await;
+        // The sender lives in `self`: there is always a last word.
+        answered.map_or(Stage::Ended { no_room: false }, |stage| stage.clone())
+    }
+}
+
+/// An archive that is arriving: what may be said of it before its last byte is there.
+pub struct Arrival {
+    draft: Arc<Draft>,
+    facts: Facts,
+    kept: Kept,
+    etag: Option<Etag>,
+    class: Class,
+    began: Moment,
+    /// Keeps the stored archive's bytes counted while anyone follows.
+    stored: OnceLock<Arc<Archive>>,
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival").field("id", &self.draft.id()).finish_non_exhaustive()
+    }
+}
+
+impl Arrival {
+    pub(super) fn new(
+        draft: &Arc<Draft>,
+        opened: &Opened,
+        class: Class,
+        means: &Means,
+        began: Moment,
+    ) -> Self {
+        Self {
+            draft: Arc::clone(draft),
+            etag: entity_tag(&means.instance, draft.key(), &opened.facts),
+            facts: opened.facts.clone(),
+            kept: opened.kept.clone(),
+            class,
+            began,
+            stored: OnceLock::new(),
+        }
+    }
+
+    /// Its bytes, as they come.
+    pub const fn draft(&self) -> &Arc<Draft> {
+        &self.draft
+    }
+
+    /// Its name, also after it is stored.
+    pub fn id(&self) -> ArchiveId {
+        self.draft.id()
+    }
+
+    /// What is known of it; its end isn't yet.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The fields GitLab gave with it.
+    pub const fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// The route on which it was asked for.
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The entity tag clients get, now and when it is stored.
+    pub const fn etag(&self) -> Option<&Etag> {
+        self.etag.as_ref()
+    }
+
+    /// When its leader's question was sent.
+    pub const fn began(&self) -> Moment {
+        self.began
+    }
+
+    /// Who was let in.
+    pub fn visitors(&self) -> &Arc<Visitors> {
+        self.draft.visitors()
+    }
+
+    pub(super) fn landed(&self, archive: Arc<Archive>) {
+        // Set once, by the one task that fills.
+        let _ = self.stored.set(archive);
+    }
+}
+
+/// The entity tag of an archive: GitLab's strong one, else a hash of what doesn't change while the archive doesn't,
+/// else none.
+pub(super) fn entity_tag(instance: &str, key: Key, facts: &Facts) -> Option<Etag> {
+    if let Some(etag) = &facts.etag {
+        return Some(etag.clone());
+    }
+    let length = facts.length?;
+    let fixed = match (&facts.object, facts.modified) {
+        (Some(object), _) => object.as_str().to_owned(),
+        (None, Some(modified)) => modified.to_string(),
+        (None, None) => return None,
+    };
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let job = key.job().get();
+    for part in [instance.as_bytes(), &job.to_be_bytes(), &length.to_be_bytes(), fixed.as_bytes()] {
+        context.update(&to_u64(part.len()).to_be_bytes());
+        context.update(part);
+    }
+    let digest = context.finish();
+    Etag::quoting(&hex(digest.as_ref().get(..16).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::JobId;
+
+    #[test]
+    fn entity_tags_are_gitlabs_or_of_what_is_fixed() {
+        let key = |n: &str| Key::Job(JobId::parse(n).unwrap());
+        let facts = Facts { length: Some(10), modified: Some(7), ..Facts::default() };
+        let base = entity_tag("i", key("1"), &facts).unwrap();
+        assert_eq!(entity_tag("i", key("1"), &facts).as_ref(), Some(&base), "the same after a restart");
+        for other in [
+            entity_tag("j", key("1"), &facts),
+            entity_tag("i", key("2"), &facts),
+            entity_tag("i", key("1"), &Facts { length: Some(11), ..facts.clone() }),
+            entity_tag("i", key("1"), &Facts { modified: Some(8), ..facts.clone() }),
+        ] {
+            assert_ne!(other.as_ref(), Some(&base));
+        }
+        let strong = Facts { etag: Etag::quoting("sha"), ..facts.clone() };
+        assert_eq!(entity_tag("i", key("1"), &strong), Etag::quoting("sha"));
+        assert_eq!(entity_tag("i", key("1"), &Facts { modified: None, ..facts.clone() }), None);
+        assert_eq!(entity_tag("i", key("1"), &Facts { length: None, ..facts }), None);
+    }
+}

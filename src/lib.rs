@@ -45,9 +45,13 @@
 //! beside an archive on disk. *Outcome*: how a request ended.
 
 pub mod access;
+pub mod admin;
+pub mod app;
 pub mod archive;
+pub mod cli;
 pub mod clock;
 pub mod conditional;
+pub mod config;
 pub mod fields;
 pub mod fill;
 pub mod grant;
@@ -55,10 +59,12 @@ pub mod hop;
 pub mod key;
 pub mod num;
 pub mod origin;
+pub mod proxy;
 pub mod range;
 pub mod route;
 pub mod rt;
 pub mod secret;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

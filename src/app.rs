@@ -1,0 +1,229 @@
+//! The composition root: the only place that sees the whole configuration and every part.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::access::Access;
+use crate::admin::{self, Admin, Readiness, Stage};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::fill::{Fills, Means};
+use crate::grant::StorageRules;
+use crate::num::to_u64;
+use crate::origin::Origin;
+use crate::proxy::Proxy;
+use crate::secret::{Fingerprinter, NoRandomness, hex};
+use crate::server;
+use crate::store::{self, Store};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Sizes;
+use crate::upstream::{self, Upstream};
+
+/// Why larder doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system gave no threads or signals.
+    #[error("can't start: {0}")]
+    System(#[from] std::io::Error),
+    /// The client's port.
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    /// The operator's port or token.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    /// The cache directory.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] upstream::TlsError),
+    /// No key for fingerprints.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+}
+
+/// How often what has expired is let go of, and uses are noted.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub fn run(config: Config) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("larder").build()?;
+    runtime.block_on(async {
+        let app = App::start(config, Clock::system()).await?;
+        let mut signals = Signals::new()?;
+        app.serve(async move { signals.next().await }).await;
+        Ok(())
+    })
+}
+
+/// Everything, ready to serve.
+#[derive(Debug)]
+pub struct App {
+    server: server::Settings,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    admin: Arc<Admin>,
+    readiness: Readiness,
+    proxy: Arc<Proxy>,
+}
+
+impl App {
+    /// Takes ports and the cache directory and puts the parts together. Connects nowhere.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
+        let upstream = Arc::new(Upstream::new(config.upstream.clone())?);
+        let listener = server::bind(config.server.listen).await?;
+        let admin_listener = admin::bind(config.admin.listen).await?;
+        let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
+        let store = {
+            let (settings, instance, clock) = (config.store.clone(), instance.clone(), clock.clone());
+            Arc::new(crate::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
+        };
+        let token = admin::make_token(&config.store.dir)?;
+        let metrics = Arc::new(Metrics::default());
+        let key = Fingerprinter::random()?;
+        let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
+        let access = Access::new(
+            config.access,
+            rules,
+            Arc::clone(&upstream),
+            key.clone(),
+            clock.clone(),
+            Arc::clone(&metrics),
+        );
+        let access = Arc::new(access);
+        let fills = Fills::new(Means {
+            upstream: Arc::clone(&upstream),
+            store: Arc::clone(&store),
+            access: Arc::clone(&access),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            instance,
+        });
+        let proxy = Proxy { upstream, store, access, fills, clock, metrics, key, count: AtomicU64::new(0) };
+        let proxy = Arc::new(proxy);
+        let readiness = Readiness::new();
+        let page = metrics_page(Arc::clone(&proxy), config.store.max_size);
+        let admin = Arc::new(Admin::new(&config.admin, token, readiness.clone(), page));
+        Ok(Self { server: config.server, listener, admin_listener, admin, readiness, proxy })
+    }
+
+    /// Where clients connect, and where operators do.
+    pub fn addresses(&self) -> std::io::Result<(std::net::SocketAddr, std::net::SocketAddr)> {
+        Ok((self.listener.local_addr()?, self.admin_listener.local_addr()?))
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.proxy.metrics)
+    }
+
+    /// Serves until `stop` is ready, then drains.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        if let Ok((address, admin)) = self.addresses() {
+            tracing::info!(%address, upstream = %self.proxy.upstream.origin(), "listening");
+            tracing::info!(address = %admin, "admin listening");
+        }
+        let (end_admin, admin_ended) = watch::channel(false);
+        let admin = tokio::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
+        let sweeping = tokio::spawn(sweep(Arc::clone(&self.proxy)));
+        self.readiness.set(Stage::Ready);
+        let readiness = self.readiness.clone();
+        let stop = async move {
+            stop.await;
+            readiness.set(Stage::Draining);
+            tracing::info!("draining");
+        };
+        let metrics = Arc::clone(&self.proxy.metrics);
+        let broken = server::serve(self.listener, self.server, Arc::clone(&self.proxy), metrics, stop).await;
+        if broken > 0 {
+            tracing::warn!(connections = broken, "connections were still busy after server.drain");
+        }
+        sweeping.abort();
+        end_admin.send_replace(true);
+        // The admin listener ends by itself; a panic in it has been logged and stops nothing.
+        let _ = admin.await;
+        let store = Arc::clone(&self.proxy.store);
+        let _ = crate::rt::blocking(move || store.close()).await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn ended(mut end: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = end.wait_for(|end| *end).await;
+}
+
+/// Lets go of what has expired, again and again.
+async fn sweep(proxy: Arc<Proxy>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        proxy.access.sweep();
+        proxy.store.sweep();
+    }
+}
+
+fn metrics_page(proxy: Arc<Proxy>, budget: u64) -> admin::Metrics {
+    Arc::new(move || {
+        let totals = proxy.store.totals();
+        proxy.metrics.render(Sizes {
+            archives: to_u64(totals.archives),
+            store_bytes: totals.bytes,
+            budget_bytes: budget,
+            evicted: totals.evicted,
+            grants: proxy.access.remembered(),
+            fills: proxy.fills.count(),
+        })
+    })
+}
+
+/// A directory name for a GitLab: its host and port, readable, and a hash of the whole URL.
+fn instance_name(origin: &Origin) -> String {
+    let url = origin.to_string().to_ascii_lowercase();
+    let digest = ring::digest::digest(&ring::digest::SHA256, url.as_bytes());
+    let hash = hex(digest.as_ref().get(..4).unwrap_or_default());
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' }
+    };
+    let host: String = origin.authority().as_str().to_ascii_lowercase().chars().map(plain).collect();
+    format!("gitlab-{}-{hash}", host.chars().take(64).collect::<String>())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_have_names_of_their_own() {
+        let name = |url: &str| instance_name(&url.parse().unwrap());
+        assert!(name("https://gitlab.example.com").starts_with("gitlab-gitlab.example.com-"));
+        assert_ne!(name("https://gitlab.example.com"), name("http://gitlab.example.com"));
+        assert_ne!(name("https://gitlab.example.com/a"), name("https://gitlab.example.com/b"));
+        assert_eq!(name("https://GitLab.example.com"), name("https://gitlab.example.com"));
+        assert!(!name("http://[::1]:80").contains(['[', ':', '/']));
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line: one file a subcommand.
+//!
+//! Owns: arguments, help, exit status (0 well, 1 failed, 2 wrong arguments or configuration) and what is printed for
+//! people. May know: `config` and the composition root. Must not: decide anything about serving.
+
+mod check;
+mod options;
+mod serve;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Command;
+
+use crate::config::{self, Loaded, Problems, Sources};
+
+/// The process ran into something.
+const FAILED: u8 = 1;
+/// The operator must change arguments or configuration.
+const REFUSED: u8 = 2;
+
+/// Runs the program.
+pub fn run(
+    arguments: impl Iterator<Item = OsString>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error),
+    };
+    let environment = environment.collect();
+    match matches.subcommand() {
+        Some((serve::NAME, matches)) => serve::run(&options::sources(matches, environment)),
+        Some((check::NAME, matches)) => check::run(&options::sources(matches, environment)),
+        // clap lets no other name through.
+        _ => ExitCode::from(REFUSED),
+    }
+}
+
+fn command() -> Command {
+    Command::new("larder")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A caching reverse proxy that makes GitLab CI job artifacts local")
+        .after_help(options::keys_help())
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([serve::command(), check::command()])
+}
+
+/// Help and version come this way too; they are no refusal.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is left to hear of a failure.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::from(REFUSED), ExitCode::from)
+}
+
+/// Says each problem on a line of its own.
+fn refuse_configuration(problems: &Problems) -> ExitCode {
+    say(format_args!("the configuration is wrong\n{problems}"));
+    ExitCode::from(REFUSED)
+}
+
+/// Says an error and its causes in one line.
+fn fail(error: &dyn Error) -> ExitCode {
+    say(sentence(error));
+    ExitCode::from(FAILED)
+}
+
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn say(text: impl Display) {
+    // Nobody is left to hear of a failure.
+    let _ = writeln!(io::stderr(), "larder: {text}");
+}
+
+/// Loads the configuration and hands it on, or says why not.
+fn with_configuration(sources: &Sources, run: impl FnOnce(Loaded) -> Result<(), Box<dyn Error>>) -> ExitCode {
+    match config::load(sources) {
+        Ok(loaded) => run(loaded).map_or_else(|error| fail(error.as_ref()), |()| ExitCode::SUCCESS),
+        Err(problems) => refuse_configuration(&problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_is_said_with_its_causes_in_one_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] io::Error);
+        assert_eq!(sentence(&Outer(io::Error::other("inner"))), "outer: inner");
+    }
+}

@@ -1,0 +1,22 @@
+//! `larder serve`: configuration -> telemetry -> the application.
+
+use std::process::ExitCode;
+
+use clap::Command;
+
+use super::options;
+use crate::config::Sources;
+use crate::telemetry::log;
+
+pub(super) const NAME: &str = "serve";
+
+pub(super) fn command() -> Command {
+    options::with_settings(Command::new(NAME).about("Serve until SIGTERM or SIGINT"))
+}
+
+pub(super) fn run(sources: &Sources) -> ExitCode {
+    super::with_configuration(sources, |loaded| {
+        let _guard = log::init(&loaded.config.log)?;
+        Ok(crate::app::run(loaded.config)?)
+    })
+}

@@ -1,0 +1,74 @@
+//! From text to one typed [`Config`], or every reason why not.
+//!
+//! Four layers, each over the one before: the defaults of the key table, a TOML file, variables named
+//! `LARDER__SECTION__KEY`, flags. figment merges them and remembers which layer a value came from; the table in
+//! `keys` says which keys exist and what each may be.
+//!
+//! Owns: the keys, their defaults and bounds, the wording of what is wrong with a value. May know: the `Settings` of
+//! the modules below it. Must not: do I/O beyond reading the file it is given, or be known by any module but `cli`
+//! and the composition root.
+
+mod build;
+mod document;
+mod keys;
+mod layers;
+mod nearest;
+mod problem;
+mod read;
+mod render;
+pub mod size;
+mod text;
+
+pub use keys::{Flag, KEYS, Presence, Shape, Spec};
+pub use layers::{File, Sources};
+pub use problem::{Problem, Problems};
+pub use render::{example, table};
+
+use crate::{access, admin, server, store, telemetry, upstream};
+
+/// Everything the operator decides, valid as a whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Section `[server]`.
+    pub server: server::Settings,
+    /// Section `[upstream]`.
+    pub upstream: upstream::Settings,
+    /// Section `[cache]`.
+    pub store: store::Settings,
+    /// Section `[access]`.
+    pub access: access::Settings,
+    /// Section `[admin]`.
+    pub admin: admin::Settings,
+    /// Section `[log]`.
+    pub log: telemetry::log::Settings,
+}
+
+/// A configuration and where each part of it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The typed settings.
+    pub config: Config,
+    effective: Vec<layers::Effective>,
+}
+
+impl Loaded {
+    /// The effective configuration as a TOML document that names the layer of each value; loading it gives the same
+    /// configuration again.
+    pub fn to_toml(&self) -> String {
+        render::effective(&self.effective)
+    }
+}
+
+/// Merges `sources` and checks the result. Pure: the file's text, the environment and the flags are arguments.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let (layers, mut problems) = layers::collect(sources);
+    let effective = layers::merge(layers);
+    let config = build::config(&effective, &mut problems);
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, effective }),
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;

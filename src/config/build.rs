@@ -1,0 +1,172 @@
+//! Effective values into typed settings, and the checks that need more than one of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::Config;
+use super::keys::{self, Key, Presence, Spec};
+use super::layers::Effective;
+use super::problem::{Problem, Problems};
+use crate::origin::Origin;
+use crate::{access, admin, server, store, telemetry, upstream};
+
+/// The configuration, if each value is what its key expects and they hold together.
+pub(super) fn config(effective: &[Effective], problems: &mut Problems) -> Option<Config> {
+    let mut reader = Reader { effective, problems };
+    // Each section is read before any is missed, so that all problems are found.
+    let (server, upstream, store) = (reader.server(), reader.upstream(), reader.store());
+    let (access, admin, log) = (reader.access(), reader.admin(), reader.log());
+    reader.check_listeners(server.as_ref(), admin.as_ref());
+    reader.check_loop(server.as_ref(), upstream.as_ref());
+    Some(Config {
+        server: server?,
+        upstream: upstream?,
+        store: store?,
+        access: access?,
+        admin: admin?,
+        log: log?,
+    })
+}
+
+struct Reader<'a> {
+    effective: &'a [Effective],
+    problems: &'a mut Problems,
+}
+
+impl Reader<'_> {
+    fn server(&mut self) -> Option<server::Settings> {
+        let listen = self.read(&keys::SERVER_LISTEN);
+        let trusted_proxies = self.read(&keys::SERVER_TRUSTED_PROXIES);
+        let max_connections = self.read(&keys::SERVER_MAX_CONNECTIONS);
+        let header_timeout = self.read(&keys::SERVER_HEADER_TIMEOUT);
+        let drain = self.read(&keys::SERVER_DRAIN);
+        Some(server::Settings {
+            listen: listen?,
+            trusted_proxies: trusted_proxies?,
+            max_connections: max_connections?,
+            header_timeout: header_timeout?,
+            drain: drain?,
+        })
+    }
+
+    fn upstream(&mut self) -> Option<upstream::Settings> {
+        let url = self.read(&keys::UPSTREAM_URL);
+        let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
+        let storage_hosts = self.read(&keys::UPSTREAM_STORAGE_HOSTS);
+        let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);
+        let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
+        let answer_timeout = self.read(&keys::UPSTREAM_ANSWER_TIMEOUT);
+        Some(upstream::Settings {
+            url: url?,
+            ca_file,
+            storage_hosts,
+            connect_timeout: connect_timeout?,
+            read_timeout: read_timeout?,
+            answer_timeout: answer_timeout?,
+        })
+    }
+
+    fn store(&mut self) -> Option<store::Settings> {
+        let dir = self.read(&keys::CACHE_DIR);
+        let max_size = self.read(&keys::CACHE_MAX_SIZE);
+        let max_age = self.read(&keys::CACHE_MAX_AGE);
+        let instance = self.read(&keys::CACHE_INSTANCE);
+        let read = self.read(&keys::CACHE_READ);
+        Some(store::Settings { dir: dir?, max_size: max_size?, max_age: max_age?, instance, read: read? })
+    }
+
+    fn access(&mut self) -> Option<access::Settings> {
+        let ttl = self.read(&keys::ACCESS_TTL);
+        let grace = self.read(&keys::ACCESS_GRACE);
+        Some(access::Settings { ttl: ttl?, grace: grace? })
+    }
+
+    fn admin(&mut self) -> Option<admin::Settings> {
+        let listen = self.read(&keys::ADMIN_LISTEN);
+        let hosts = self.read(&keys::ADMIN_HOSTS);
+        Some(admin::Settings { listen: listen?, hosts: hosts? })
+    }
+
+    fn log(&mut self) -> Option<telemetry::log::Settings> {
+        let format = self.read(&keys::LOG_FORMAT);
+        let level = self.read(&keys::LOG_LEVEL);
+        Some(telemetry::log::Settings { format: format?, level: level? })
+    }
+
+    /// The value of `key`; `None` if it is unset or wrong, and what is wrong is noted.
+    fn read<T>(&mut self, key: &Key<T>) -> Option<T> {
+        let found = self.effective.iter().find(|effective| effective.spec.path == key.spec.path);
+        let Some(Effective { layer, value: Some(value), .. }) = found else {
+            self.note_missing(key);
+            return None;
+        };
+        match value.clone().and_then(|written| (key.read)(&written)) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.problems.push(Problem::value(&key.spec, layer, wrong.0));
+                None
+            }
+        }
+    }
+
+    /// A file that couldn't be read may well hold what seems to be missing.
+    fn note_missing<T>(&mut self, key: &Key<T>) {
+        let unread =
+            |problem: &Problem| matches!(problem, Problem::Unreadable { .. } | Problem::Syntax { .. });
+        if !matches!(key.spec.presence, Presence::Optional(_)) && !self.problems.iter().any(unread) {
+            self.problems.push(Problem::missing(&key.spec));
+        }
+    }
+
+    fn check_listeners(&mut self, server: Option<&server::Settings>, admin: Option<&admin::Settings>) {
+        if let (Some(server), Some(admin)) = (server, admin)
+            && collide(server.listen, admin.listen)
+        {
+            self.note_clash(&keys::ADMIN_LISTEN.spec, admin.listen.to_string());
+        }
+    }
+
+    /// Every request would come back until the connections run out.
+    fn check_loop(&mut self, server: Option<&server::Settings>, upstream: Option<&upstream::Settings>) {
+        if let (Some(server), Some(upstream)) = (server, upstream)
+            && leads_to(&upstream.url, server.listen)
+        {
+            self.note_clash(&keys::UPSTREAM_URL.spec, upstream.url.to_string());
+        }
+    }
+
+    /// The value of `spec` is where clients connect.
+    fn note_clash(&mut self, spec: &Spec, found: String) {
+        let other = &keys::SERVER_LISTEN.spec;
+        self.problems.push(Problem::Clash {
+            key: spec.path,
+            layer: self.layer(spec.path),
+            found,
+            other: other.path,
+            other_layer: self.layer(other.path),
+        });
+    }
+
+    fn layer(&self, path: &str) -> String {
+        let found = self.effective.iter().find(|effective| effective.spec.path == path);
+        found.map_or_else(String::new, |effective| effective.layer.clone())
+    }
+}
+
+/// Port 0 is a new port each time; an unspecified address takes the port on all of them.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && overlap
+}
+
+/// Whether `url` names the listener itself, as far as that shows without asking DNS.
+fn leads_to(url: &Origin, listen: SocketAddr) -> bool {
+    let implied = if url.scheme() == &http::uri::Scheme::HTTPS { 443 } else { 80 };
+    let host = url.authority().host().trim_matches(['[', ']']);
+    let ip = match host.parse::<IpAddr>() {
+        Ok(ip) => ip,
+        Err(_) if host.eq_ignore_ascii_case("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Err(_) => return false,
+    };
+    let reached = ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified());
+    reached && url.authority().port_u16().unwrap_or(implied) == listen.port()
+}

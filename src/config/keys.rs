@@ -1,0 +1,206 @@
+//! The one table of keys: parser, defaults, flags, help, `larder check`, the example file and the README all read it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::read::{self, Written, Wrong};
+use crate::origin::Origin;
+use crate::store::ReadMode;
+use crate::telemetry::log::{Format, Level};
+
+/// What the table says about a key besides its type.
+#[derive(Debug)]
+pub struct Spec {
+    /// `section.key`.
+    pub path: &'static str,
+    /// Whether it has a default, may be left out or must be given.
+    pub presence: Presence,
+    /// How its value is written.
+    pub shape: Shape,
+    /// What a value must be, ready to follow the word "expected".
+    pub expects: &'static str,
+    /// One line for the help, the example file and the README.
+    pub doc: &'static str,
+    /// Its flag, if it is wanted often enough to have one.
+    pub flag: Option<Flag>,
+}
+
+/// What holds when no layer sets a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// This value holds, spelled as in the environment.
+    Default(&'static str),
+    /// It stays unset; the text is a plausible value for the example file.
+    Optional(&'static str),
+    /// Nothing works without it; the text is a plausible value for the example file.
+    Required(&'static str),
+}
+
+/// How a value is written in TOML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A string.
+    Text,
+    /// A whole number.
+    Number,
+    /// A list of strings; comma-separated in the environment.
+    List,
+}
+
+/// A command-line flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag {
+    /// The name after `--`.
+    pub long: &'static str,
+    /// What the help calls its value.
+    pub value: &'static str,
+}
+
+/// A key and the type its value becomes.
+pub(super) struct Key<T: 'static> {
+    pub(super) spec: Spec,
+    pub(super) read: fn(&Written) -> Result<T, Wrong>,
+}
+
+impl Spec {
+    /// The part before the dot.
+    pub fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The part after the dot.
+    pub fn name(&self) -> &'static str {
+        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// The variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("LARDER__{}", self.path.replace('.', "__").to_uppercase())
+    }
+}
+
+const fn key(path: &'static str, presence: Presence, expects: &'static str, doc: &'static str) -> Spec {
+    Spec { path, presence, shape: Shape::Text, expects, doc, flag: None }
+}
+
+impl Spec {
+    const fn shaped(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    const fn flag(mut self, long: &'static str, value: &'static str) -> Self {
+        self.flag = Some(Flag { long, value });
+        self
+    }
+}
+
+/// Declares each key as a static of its type, and [`KEYS`] as the list of them all, so that none can be forgotten.
+macro_rules! keys {
+    ($($name:ident: $type:ty = $read:expr, $spec:expr;)*) => {
+        $(pub(super) static $name: Key<$type> = Key { spec: $spec, read: $read };)*
+
+        /// Every key, in the order of the example file.
+        pub static KEYS: &[&Spec] = &[$(&$name.spec),*];
+    };
+}
+
+use Presence::{Default, Optional, Required};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Ten years: longer than any CI artifact is of use, and far from where clock arithmetic ends.
+const AGE: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// One fill reserves in steps of this size: a smaller budget could never hold anything.
+const LEAST_CACHE: u64 = 64 << 20;
+/// Beyond any file system, and far from where byte arithmetic ends.
+const MOST_CACHE: u64 = 1 << 60;
+
+const ADDRESS: &str = "an IP address and a port such as \"127.0.0.1:8080\"";
+const TIMEOUT: &str = "a duration from 1ms to 24h such as \"30s\"";
+const SPAN: &str = "a duration from 0s to 24h such as \"30s\"";
+
+keys! {
+    SERVER_LISTEN: SocketAddr = read::address,
+        key("server.listen", Default("127.0.0.1:8080"), ADDRESS, "Where clients connect.").flag("listen", "ADDRESS");
+    SERVER_TRUSTED_PROXIES: Vec<IpNet> = read::networks,
+        key("server.trusted_proxies", Default(""), "a list of networks such as [\"10.0.0.0/8\", \"192.0.2.7\"]",
+            "Peers whose X-Forwarded-For is believed.").shaped(Shape::List);
+    SERVER_MAX_CONNECTIONS: usize = |raw| read::count(raw, 1..=1_000_000),
+        key("server.max_connections", Default("10000"), "a whole number from 1 to 1000000",
+            "Connections held at once; further ones wait in the kernel's backlog.").shaped(Shape::Number);
+    SERVER_HEADER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
+        key("server.header_timeout", Default("30s"), TIMEOUT,
+            "Longest wait for a request's head, and longest idle time of a kept-alive connection.");
+    SERVER_DRAIN: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
+        key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.");
+
+    UPSTREAM_URL: Origin = read::origin,
+        key("upstream.url", Required("https://gitlab.example.com"),
+            "GitLab's URL such as \"https://gitlab.example.com\" or \"https://example.com/gitlab\", without user name, password, query or fragment",
+            "GitLab's base URL; a path is its relative root.").flag("upstream", "URL");
+    UPSTREAM_CA_FILE: PathBuf = read::path,
+        key("upstream.ca_file", Optional("/etc/larder/ca.pem"), "the path of a PEM file",
+            "Certificates trusted besides the system's.").flag("ca-file", "FILE");
+    UPSTREAM_STORAGE_HOSTS: Vec<String> = read::storage_hosts,
+        key("upstream.storage_hosts", Optional("storage.example.com, 192.0.2.7:9000"),
+            "a list of hosts such as [\"storage.example.com\", \"192.0.2.7:9000\"]",
+            "Object stores that redirects may lead to; unset: any that is neither link-local nor a metadata service.",
+        ).shaped(Shape::List);
+    UPSTREAM_CONNECT_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
+        key("upstream.connect_timeout", Default("10s"), TIMEOUT, "Longest wait for a connection, TLS included.");
+    // GitLab's own nginx waits an hour (proxy_read_timeout 3600): less would break what works without larder.
+    UPSTREAM_READ_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
+        key("upstream.read_timeout", Default("1h"), TIMEOUT, "Longest silence while an answer is passed through.");
+    UPSTREAM_ANSWER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
+        key("upstream.answer_timeout", Default("60s"), TIMEOUT,
+            "Longest wait for the head of an answer to a question larder asks itself.");
+
+    CACHE_DIR: PathBuf = read::path,
+        key("cache.dir", Default("/var/cache/larder"), "the path of a directory",
+            "The cache directory; one process owns it.").flag("cache-dir", "DIR");
+    CACHE_MAX_SIZE: u64 = |raw| read::size(raw, LEAST_CACHE..=MOST_CACHE),
+        key("cache.max_size", Default("20GiB"), "a size from 64MiB to 1048576TiB such as \"20GiB\" or \"500GB\"",
+            "Budget for everything in the cache directory.").flag("cache-size", "SIZE");
+    CACHE_MAX_AGE: Duration = |raw| read::duration(raw, SECOND..=AGE),
+        key("cache.max_age", Default("30d"), "a duration from 1s to 3650d such as \"30d\"",
+            "Longest life of an archive since it was filled.");
+    CACHE_INSTANCE: String = read::instance,
+        key("cache.instance", Optional("gitlab"),
+            "1 to 64 of the characters a-z, 0-9, \".\", \"_\" and \"-\", the first one no dot",
+            "Name of the GitLab instance in keys and paths; unset: derived from upstream.url.");
+    CACHE_READ: ReadMode = |raw| read::choice(raw, &[("mapped", ReadMode::Mapped), ("pread", ReadMode::Pread)]),
+        key("cache.read", Default("mapped"), "\"mapped\" or \"pread\"",
+            "How bytes get from a file to a plain socket; pread where the directory is a network mount.");
+
+    ACCESS_TTL: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
+        key("access.ttl", Default("30s"), SPAN,
+            "How long GitLab's yes may be remembered; 0s asks GitLab for every request.").flag("ttl", "DURATION");
+    ACCESS_GRACE: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
+        key("access.grace", Default("0s"), SPAN,
+            "How long a caller's last yes counts while GitLab is down; 0s refuses.");
+
+    ADMIN_LISTEN: SocketAddr = read::address,
+        key("admin.listen", Default("127.0.0.1:9090"), ADDRESS, "Where health, metrics and the admin API answer.")
+            .flag("admin-listen", "ADDRESS");
+    ADMIN_HOSTS: Vec<String> = read::names,
+        key("admin.hosts", Default(""), "a list of host names without ports such as [\"larder.example.com\"]",
+            "Names by which the admin listener may be addressed, besides IP literals and localhost.",
+        ).shaped(Shape::List);
+
+    LOG_FORMAT: Format = |raw| read::choice(raw, Format::NAMES),
+        key("log.format", Default("auto"), "\"auto\", \"text\" or \"json\"",
+            "How lines are written; auto: text on a terminal, JSON otherwise.").flag("log-format", "FORMAT");
+    LOG_LEVEL: Level = |raw| read::choice(raw, Level::NAMES),
+        key("log.level", Default("info"), "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+            "The least important lines written.").flag("log-level", "LEVEL");
+}
+
+/// The key named `path`.
+pub(super) fn find(path: &str) -> Option<&'static Spec> {
+    KEYS.iter().copied().find(|spec| spec.path == path)
+}

@@ -1,0 +1,204 @@
+//! What is written becomes what is meant: one pure reader a type.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::value::Value;
+use ipnet::IpNet;
+
+use super::keys::Shape;
+use super::text::shown;
+use crate::origin::Origin;
+
+/// A value as it was written, in whichever layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// What was found instead, fit to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrong(pub(super) String);
+
+impl Wrong {
+    fn text(text: &str) -> Self {
+        Self(shown(text))
+    }
+}
+
+impl Written {
+    /// Accepts any scalar where one is expected: `ttl = 0` means what it says.
+    pub(super) fn from_value(shape: Shape, value: &Value) -> Result<Self, Wrong> {
+        let wrong = || Wrong(kind(value).to_owned());
+        match (shape, value) {
+            (Shape::List, Value::Array(_, items)) => {
+                let items: Option<Vec<String>> = items.iter().map(scalar).collect();
+                items
+                    .map(Self::List)
+                    .ok_or_else(|| Wrong("a list that doesn't hold strings alone".to_owned()))
+            }
+            (Shape::List, _) => Err(wrong()),
+            (Shape::Text | Shape::Number, value) => scalar(value).map(Self::Text).ok_or_else(wrong),
+        }
+    }
+
+    fn as_text(&self) -> Result<&str, Wrong> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::List(_) => Err(Wrong("a list".to_owned())),
+        }
+    }
+
+    fn as_list(&self) -> Result<&[String], Wrong> {
+        match self {
+            Self::List(items) => Ok(items),
+            Self::Text(text) => Err(Wrong::text(text)),
+        }
+    }
+
+    fn parsed<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Wrong> {
+        let text = self.as_text()?;
+        parse(text).ok_or_else(|| Wrong::text(text))
+    }
+
+    fn each<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Wrong> {
+        self.as_list()?.iter().map(|item| parse(item).ok_or_else(|| Wrong::text(item))).collect()
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Char(_, c) => Some(c.to_string()),
+        Value::Bool(_, flag) => Some(flag.to_string()),
+        Value::Num(_, number) => match number.to_i128() {
+            Some(whole) => Some(whole.to_string()),
+            None => {
+                number.to_u128().map(|n| n.to_string()).or_else(|| number.to_f64().map(|n| n.to_string()))
+            }
+        },
+        Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
+    }
+}
+
+/// The kind of a value, without the value.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(..) | Value::Char(..) => "a string",
+        Value::Bool(..) => "a boolean",
+        Value::Num(..) => "a number",
+        Value::Empty(..) => "nothing",
+        Value::Dict(..) => "a table or a date",
+        Value::Array(..) => "a list",
+    }
+}
+
+pub(super) fn address(raw: &Written) -> Result<SocketAddr, Wrong> {
+    raw.parsed(|text| text.parse().ok())
+}
+
+pub(super) fn networks(raw: &Written) -> Result<Vec<IpNet>, Wrong> {
+    raw.each(|item| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from)))
+}
+
+pub(super) fn count(raw: &Written, bounds: RangeInclusive<usize>) -> Result<usize, Wrong> {
+    raw.parsed(|text| text.parse().ok().filter(|count| bounds.contains(count)))
+}
+
+pub(super) fn duration(raw: &Written, bounds: RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+    raw.parsed(|text| humantime::parse_duration(text).ok().filter(|duration| bounds.contains(duration)))
+}
+
+pub(super) fn size(raw: &Written, bounds: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    raw.parsed(|text| super::size::parse(text).filter(|size| bounds.contains(size)))
+}
+
+pub(super) fn path(raw: &Written) -> Result<PathBuf, Wrong> {
+    raw.parsed(|text| (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text)))
+}
+
+/// User name and password are refused: they would end up in logs, and larder has no credentials of its own.
+pub(super) fn origin(raw: &Written) -> Result<Origin, Wrong> {
+    raw.parsed(|text| if text.contains(['@', '?', '#']) { None } else { text.parse().ok() })
+}
+
+pub(super) fn choice<T: Copy>(raw: &Written, names: &[(&str, T)]) -> Result<T, Wrong> {
+    raw.parsed(|text| names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value))
+}
+
+/// It names a directory: no separators, and no dot first, which would hide it or lead elsewhere.
+pub(super) fn instance(raw: &Written) -> Result<String, Wrong> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    raw.parsed(|text| {
+        let valid = (1..=64).contains(&text.len()) && !text.starts_with('.') && text.chars().all(fits);
+        valid.then(|| text.to_owned())
+    })
+}
+
+pub(super) fn names(raw: &Written) -> Result<Vec<String>, Wrong> {
+    raw.each(|item| is_name(item).then(|| item.to_ascii_lowercase()))
+}
+
+pub(super) fn storage_hosts(raw: &Written) -> Result<Vec<String>, Wrong> {
+    raw.each(|item| is_host(item).then(|| item.to_ascii_lowercase()))
+}
+
+/// `host`, `host:port`, `192.0.2.1:80`, `[2001:db8::1]:80`.
+fn is_host(text: &str) -> bool {
+    let is_v6 =
+        |text: &str| text.strip_prefix('[').is_some_and(|rest| rest.parse::<std::net::Ipv6Addr>().is_ok());
+    match text.rsplit_once(']') {
+        Some((address, port)) => {
+            is_v6(address) && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => is_name(host) && is_port(port),
+            None => is_name(text),
+        },
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// A DNS name or an IPv4 address, with the underscore that internal names often have.
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(fits);
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_hosts_are_hosts_with_or_without_a_port() {
+        let cases = [
+            ("storage.example.com", true),
+            ("Storage_1:9000", true),
+            ("192.0.2.7:9000", true),
+            ("[2001:db8::1]", true),
+            ("[2001:db8::1]:9000", true),
+            ("2001:db8::1", false),
+            ("[2001:db8::1]9000", false),
+            ("[storage]", false),
+            ("https://storage.example.com", false),
+            ("storage.example.com/bucket", false),
+            ("user@storage", false),
+            ("storage:", false),
+            ("storage:0", false),
+            ("storage:+1", false),
+            ("storage:65536", false),
+            (".storage", false),
+            ("", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(is_host(text), expected, "{text}");
+        }
+    }
+}

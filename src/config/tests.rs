@@ -1,0 +1,190 @@
+//! The configuration as a function from layers to settings or problems.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::*;
+
+const URL: &str = "https://gitlab.example.com";
+
+mod documents;
+mod problems;
+
+/// Texts for each key as the environment or a flag would bring them.
+const VALUES: &[(&str, &[&str], &[&str])] = &[
+    (
+        "server.listen",
+        &["0.0.0.0:80", "[::1]:8080", "127.0.0.1:0"],
+        &["", "8080", ":8080", "localhost:80", "1.2.3.4"],
+    ),
+    (
+        "server.trusted_proxies",
+        &["", "10.0.0.0/8", "10.0.0.0/8, 192.0.2.7,fd00::/8"],
+        &["10.0.0.0/33", "a", "1.2.3.4,"],
+    ),
+    ("server.max_connections", &["1", "1000000", "007"], &["0", "1000001", "-1", "1.5", "many", ""]),
+    ("server.header_timeout", &["1ms", "24h", "1h 30m"], &["0s", "30", "-1s", "24h 1s", ""]),
+    ("server.drain", &["0s", "0", "24h"], &["25h", "soon"]),
+    (
+        "upstream.url",
+        &["http://127.0.0.1:3000", "https://example.com/gitlab"],
+        &["gitlab.example.com", "ftp://a", ""],
+    ),
+    ("upstream.ca_file", &["/etc/ca.pem", "ca 1.pem"], &[""]),
+    (
+        "upstream.storage_hosts",
+        &["", "s3.example.com", "a, b:9000,[::1]:9000"],
+        &["https://a", "a/b", "a,,b"],
+    ),
+    ("upstream.connect_timeout", &["10s"], &["0ms", "x"]),
+    ("upstream.read_timeout", &["1h"], &["0s"]),
+    ("upstream.answer_timeout", &["60s"], &["0s"]),
+    ("cache.dir", &["/srv/larder", "relative/\"dir\""], &["", "a\0b"]),
+    (
+        "cache.max_size",
+        &["64MiB", "50 GiB", "1.5GiB", "100000000000", "1048576TiB"],
+        &["67108863", "50G", "0", "1048577TiB"],
+    ),
+    ("cache.max_age", &["1s", "3650d"], &["0s", "3651d", "30"]),
+    ("cache.instance", &["a", "1.3", "123", "true", "git-lab_1"], &["", "..", ".a", "a/b", "A", "ü"]),
+    ("cache.read", &["mapped", "pread"], &["Mapped", "sendfile", ""]),
+    ("access.ttl", &["0s", "24h", "1m"], &["25h", "30"]),
+    ("access.grace", &["0s", "24h"], &["25h", "-1s"]),
+    ("admin.listen", &["[::]:9090"], &["9090"]),
+    ("admin.hosts", &["", "larder", "a.example,B"], &["larder:9090", "a b", "*"]),
+    ("log.format", &["auto", "text", "json"], &["JSON", "yaml"]),
+    ("log.level", &["error", "warn", "info", "debug", "trace"], &["off", "5"]),
+];
+
+fn spec(path: &str) -> &'static Spec {
+    keys::find(path).unwrap()
+}
+
+fn file(text: &str) -> Sources {
+    Sources {
+        file: Some(File { path: PathBuf::from("l.toml"), text: Ok(text.to_owned()) }),
+        ..Sources::default()
+    }
+}
+
+fn environment<const N: usize>(variables: [(&str, &str); N]) -> Vec<(OsString, OsString)> {
+    variables.map(|(name, value)| (name.into(), value.into())).to_vec()
+}
+
+/// `text` for `spec` in a file, the way a person would write it.
+fn toml(spec: &Spec, text: &str) -> String {
+    let value = match spec.shape {
+        Shape::List if text.is_empty() => "[]".to_owned(),
+        Shape::List => format!("{:?}", text.split(',').map(str::trim).collect::<Vec<_>>()),
+        Shape::Text | Shape::Number => serde_json::to_string(text).unwrap(),
+    };
+    format!("[{}]\n{} = {value}\n", spec.section(), spec.name())
+}
+
+/// The same text in each layer that can hold it, with the name the layer should have.
+fn in_each_layer(spec: &'static Spec, text: &str) -> Vec<(String, Sources)> {
+    let variable = spec.variable();
+    let env = Sources { environment: environment([(&variable, text)]), ..Sources::default() };
+    let mut layers =
+        vec![("file l.toml".to_owned(), file(&toml(spec, text))), (format!("environment {variable}"), env)];
+    if let Some(flag) = spec.flag {
+        let flags = Sources { flags: vec![(spec, text.into())], ..Sources::default() };
+        layers.push((format!("flag --{}", flag.long), flags));
+    }
+    layers.into_iter().map(|(name, sources)| (name, with_url(spec, sources))).collect()
+}
+
+/// A URL in another layer, so that nothing is missing.
+fn with_url(except: &Spec, mut sources: Sources) -> Sources {
+    if except.path != "upstream.url" {
+        sources.environment.push(("LARDER__UPSTREAM__URL".into(), URL.into()));
+    }
+    sources
+}
+
+fn lines(sources: &Sources) -> Vec<String> {
+    load(sources).map_or_else(|problems| problems.iter().map(ToString::to_string).collect(), |_| Vec::new())
+}
+
+fn config(sources: &Sources) -> String {
+    format!(
+        "{:?}",
+        load(sources).map(|loaded| loaded.config).map_err(|problems| problems.to_string()).unwrap()
+    )
+}
+
+#[test]
+fn each_key_has_values_in_the_table_of_these_tests() {
+    let tested: Vec<&str> = VALUES.iter().map(|(path, ..)| *path).collect();
+    let known: Vec<&str> = KEYS.iter().map(|spec| spec.path).collect();
+    assert_eq!(tested, known);
+}
+
+#[test]
+fn a_good_value_is_taken_from_each_layer_and_the_layer_is_named() {
+    for (path, good, _) in VALUES {
+        for text in *good {
+            for (layer, sources) in in_each_layer(spec(path), text) {
+                let loaded =
+                    load(&sources).unwrap_or_else(|problems| panic!("{path} = {text:?}: {problems}"));
+                let effective = loaded.effective.iter().find(|found| found.spec.path == *path).unwrap();
+                assert_eq!(effective.layer, layer, "{path} = {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_value_from_each_layer_is_one_problem_with_key_layer_and_expectation() {
+    for (path, _, bad) in VALUES {
+        for text in *bad {
+            for (layer, sources) in in_each_layer(spec(path), text) {
+                let lines = lines(&sources);
+                let head = format!("{path} ({layer}): found ");
+                let tail = format!("; expected {}", spec(path).expects);
+                assert_eq!(lines.len(), 1, "{path} = {text:?} in {layer}: {lines:?}");
+                assert!(lines[0].starts_with(&head) && lines[0].ends_with(&tail), "{lines:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_key_reaches_the_settings() {
+    for (path, good, _) in VALUES {
+        let spec = spec(path);
+        let seen: std::collections::BTreeSet<String> = good
+            .iter()
+            .map(|text| with_url(spec, file(&toml(spec, text))))
+            .chain((spec.path != "upstream.url").then(|| with_url(spec, Sources::default())))
+            .map(|sources| config(&sources))
+            .collect();
+        // `connect_timeout` and its like are tested with their default alone.
+        assert!(seen.len() > 1 || good.len() == 1, "{path}");
+    }
+}
+
+#[test]
+fn later_layers_win() {
+    let mut sources =
+        file("[server]\nlisten = \"127.0.0.1:1\"\n[upstream]\nurl = \"http://file\"\n[cache]\ndir = \"/f\"");
+    sources.environment =
+        environment([("LARDER__SERVER__LISTEN", "127.0.0.1:2"), ("LARDER__CACHE__DIR", "/e")]);
+    sources.flags = vec![(spec("server.listen"), "127.0.0.1:3".into())];
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.config.server.listen.port(), 3);
+    assert_eq!(loaded.config.store.dir, PathBuf::from("/e"));
+    assert_eq!(loaded.config.upstream.url.to_string(), "http://file");
+    let text = loaded.to_toml();
+    for line in [
+        "listen = \"127.0.0.1:3\" # flag --listen",
+        "dir = \"/e\" # environment LARDER__CACHE__DIR",
+        "url = \"http://file\" # file l.toml",
+        "drain = \"30s\" # default",
+        "max_connections = 10000 # default",
+        "trusted_proxies = [] # default",
+        "# ca_file is not set # default",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}

@@ -1,0 +1,149 @@
+//! One request, as steps: route, admit, look up, then hit, fill or pass.
+//!
+//! Owns the order of things and the answers that clients get. Knows access, fills, the store and GitLab by their
+//! faces; knows nothing of sockets. Every failure becomes an answer here, and its status is chosen in one place
+//! ([`answer`]).
+
+mod answer;
+mod archive;
+mod body;
+mod door;
+mod pass;
+mod report;
+mod serve;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use hyper::body::{Body as _, Incoming};
+
+pub use body::Body;
+pub use report::Reported;
+
+use crate::access::Access;
+use crate::clock::{Clock, Moment};
+use crate::fill::Fills;
+use crate::hop::{self, Peer};
+use crate::route::{Line, Route};
+use crate::secret::Fingerprinter;
+use crate::store::Store;
+use crate::telemetry::{Metrics, Outcome};
+use crate::upstream::Upstream;
+use report::Report;
+
+/// A client's or larder's own name for a request, in logs on both sides.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What requests are answered with.
+#[derive(Debug)]
+pub struct Proxy {
+    /// GitLab.
+    pub upstream: Arc<Upstream>,
+    /// Archives.
+    pub store: Arc<Store>,
+    /// Who may have them.
+    pub access: Arc<Access>,
+    /// Archives on their way.
+    pub fills: Arc<Fills>,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Makes request IDs that can't be guessed or repeated.
+    pub key: Fingerprinter,
+    /// Requests so far.
+    pub count: AtomicU64,
+}
+
+/// What a connection tells of itself with each request.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The peer.
+    pub peer: Peer,
+    /// Set when an answer breaks off: the connection must then be reset, since to an HTTP/1.0 client a close looks
+    /// like the end.
+    pub broken: Arc<AtomicBool>,
+}
+
+/// A request on its way through.
+struct Exchange {
+    parts: Parts,
+    body: Incoming,
+    peer: Peer,
+    client: IpAddr,
+    started: Moment,
+}
+
+impl Proxy {
+    /// Answers a request. It never fails: what goes wrong is an answer, or breaks its body off.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<Reported> {
+        let started = self.clock.now();
+        let (mut parts, body) = request.into_parts();
+        let id = self.request_id(&parts.headers);
+        parts.headers.insert(REQUEST_ID, id.clone());
+        let client = connection.peer.client(&parts.headers);
+        let mut report = Report::new(&self, &parts, client, started, connection.broken);
+        let exchange = Exchange { parts, body, peer: connection.peer, client, started };
+        let (outcome, mut response) = self.answer(exchange, &mut report).await;
+        let fields = response.headers_mut();
+        fields.append(
+            HeaderName::from_static("cache-status"),
+            HeaderValue::from_static(outcome.cache_status()),
+        );
+        hop::add_via(fields);
+        if !fields.contains_key(REQUEST_ID) {
+            fields.insert(REQUEST_ID, id);
+        }
+        report.head(outcome, response.status());
+        response.map(|body| Reported::new(body, report))
+    }
+
+    async fn answer(self: &Arc<Self>, exchange: Exchange, report: &mut Report) -> (Outcome, Response<Body>) {
+        let target = match door::check(&exchange.parts) {
+            Ok(target) => target,
+            Err(why) => return (Outcome::Malformed, answer::malformed(why)),
+        };
+        let line = Line {
+            method: &exchange.parts.method,
+            target: &target,
+            has_body: !exchange.body.is_end_stream(),
+        };
+        let route = Route::of(self.upstream.origin().root(), line);
+        report.route(&route);
+        match route {
+            Route::Read(question) => archive::answer(self, exchange, question).await,
+            Route::Write(write) => pass::write(self, exchange, write).await,
+            Route::Pass => pass::pass(self, exchange, Outcome::Pass).await,
+        }
+    }
+
+    /// The client's own name for its request if that is plain and short, else a new one.
+    fn request_id(&self, fields: &HeaderMap) -> HeaderValue {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let given = fields
+            .get(REQUEST_ID)
+            .filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
+        given.cloned().unwrap_or_else(|| {
+            let number = self.count.fetch_add(1, Ordering::Relaxed);
+            let name = self.key.of([number.to_le_bytes().as_slice(), b"request"]).as_hex();
+            HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+        })
+    }
+}
+
+/// Whether the client asked for a head alone.
+fn is_head(parts: &Parts) -> bool {
+    parts.method == http::Method::HEAD
+}
+
+/// Removes the length that the body's own size says again.
+fn leave_length_to_body(fields: &mut HeaderMap) {
+    fields.remove(header::CONTENT_LENGTH);
+}

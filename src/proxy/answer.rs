@@ -1,0 +1,68 @@
+//! Answers that larder makes itself, and GitLab's that it relays. The one place where a failure becomes a status.
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
+use crate::access::Refusal;
+use crate::fill::Relayed;
+use crate::hop;
+use crate::upstream;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// An exchange with GitLab failed.
+pub(super) fn failed(error: &upstream::Error) -> Response<Body> {
+    tracing::warn!(error = error.chain(), "GitLab can't be asked");
+    own(error.kind().status(), error.kind().as_str(), error.kind().for_client())
+}
+
+/// The request isn't one that may be passed on.
+pub(super) fn malformed(why: &'static str) -> Response<Body> {
+    own(StatusCode::BAD_REQUEST, "http_request_error", why)
+}
+
+/// An answer of larder's own: `Proxy-Status` (RFC 9209) and a body in the shape of GitLab's errors
+/// (`lib/api/helpers.rb`, `render_api_error!`).
+fn own(status: StatusCode, kind: &str, sentence: &str) -> Response<Body> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let message = format!("{} {reason} - {sentence}", status.as_u16());
+    let text = serde_json::json!({ "message": message }).to_string();
+    let mut response = Response::new(Body::Whole(Bytes::from(text)));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(value) = HeaderValue::try_from(format!("larder; error={kind}")) {
+        fields.insert(PROXY_STATUS, value);
+    }
+    response
+}
+
+/// GitLab's refusal, word for word.
+pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(refusal.body));
+    *response.status_mut() = refusal.status;
+    *response.headers_mut() = for_client(refusal.fields);
+    super::leave_length_to_body(response.headers_mut());
+    response
+}
+
+/// GitLab's answer to a leader's own request.
+pub(super) fn relayed(relayed: Relayed) -> Response<Body> {
+    let Parts { status, mut headers, extensions, .. } = relayed.head;
+    hop::strip(&mut headers);
+    super::leave_length_to_body(&mut headers);
+    let mut response = Response::new(Body::Through(relayed.first, relayed.rest));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    *response.extensions_mut() = extensions;
+    response
+}
+
+/// GitLab's fields without those of its connection.
+fn for_client(mut fields: HeaderMap) -> HeaderMap {
+    hop::strip(&mut fields);
+    fields
+}

@@ -1,0 +1,107 @@
+//! Bodies on their way to a client.
+
+use std::error::Error as StdError;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::fill::Arrival;
+use crate::num::to_u64;
+use crate::store::{Growing, Slices};
+use crate::telemetry::metrics::From;
+use crate::upstream::Fetched;
+
+/// What makes a body break off. The connection breaks with it.
+pub(crate) type Error = Box<dyn StdError + Send + Sync>;
+
+/// A body. Its size, where it has one, is the answer's `Content-Length`.
+pub enum Body {
+    /// Text of ours, or a refusal of GitLab's; also no body.
+    Whole(Bytes),
+    /// Slices of an archive.
+    Slices(Slices),
+    /// An archive that is arriving; it stays counted while it is read.
+    Growing(Growing, Arc<Arrival>),
+    /// GitLab's, passed through: what was read already, and the rest.
+    Through(Bytes, Fetched),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Body({:?})", self.size_hint())
+    }
+}
+
+impl Body {
+    /// No body.
+    pub(super) const fn empty() -> Self {
+        Self::Whole(Bytes::new())
+    }
+
+    /// Where its bytes come from.
+    pub(super) const fn from(&self) -> From {
+        match self {
+            Self::Whole(_) | Self::Slices(_) => From::Store,
+            Self::Growing(..) => From::Fill,
+            Self::Through(..) => From::Upstream,
+        }
+    }
+}
+
+type Next = Option<Result<Frame<Bytes>, Error>>;
+
+fn slice(next: Option<io::Result<Bytes>>) -> Next {
+    next.map(|slice| slice.map(Frame::data).map_err(Into::into))
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Slices(slices) => slices.poll_next(cx).map(slice),
+            Self::Growing(growing, _) => growing.poll_next(cx).map(slice),
+            Self::Through(first, _) if !first.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(first)))))
+            }
+            Self::Through(_, rest) => {
+                // Trailers are not passed on: HTTP/1 clients that can't be asked for them outnumber those that can.
+                let frame = loop {
+                    match ready!(Pin::new(&mut *rest).poll_frame(cx)) {
+                        Some(Ok(frame)) if frame.is_trailers() => {}
+                        next => break next,
+                    }
+                };
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Through(first, rest) => first.is_empty() && rest.is_end_stream(),
+            Self::Slices(slices) => slices.remaining() == 0,
+            Self::Growing(growing, _) => growing.remaining() == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(to_u64(bytes.len())),
+            Self::Slices(slices) => SizeHint::with_exact(slices.remaining()),
+            Self::Growing(growing, _) => growing.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Through(first, rest) => match rest.size_hint().exact() {
+                Some(size) => SizeHint::with_exact(size.saturating_add(to_u64(first.len()))),
+                None => SizeHint::new(),
+            },
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Requests that go to GitLab as they are.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::{Exchange, Proxy, answer, is_head};
+use crate::access::Caller;
+use crate::hop;
+use crate::route::Write;
+use crate::telemetry::Outcome;
+use crate::upstream::{self, Kind};
+
+/// Passes a request on and its answer back.
+pub(super) async fn pass(
+    proxy: &Arc<Proxy>,
+    exchange: Exchange,
+    outcome: Outcome,
+) -> (Outcome, Response<Body>) {
+    let query = exchange.parts.uri.query().map(str::to_owned);
+    let caller = Caller::new(Arc::new(exchange.parts.headers.clone()), exchange.client);
+    match forward(proxy, exchange).await {
+        Ok(response) => {
+            if response.status() == StatusCode::UNAUTHORIZED {
+                proxy.access.revoke(&caller, query.as_deref());
+            }
+            (outcome, response)
+        }
+        Err(error) => (outcome, failed(proxy, &error)),
+    }
+}
+
+/// Passes a change on. What it takes away is forgotten before the client learns that it is gone.
+pub(super) async fn write(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcome, Response<Body>) {
+    let query = exchange.parts.uri.query().map(str::to_owned);
+    let caller = Caller::new(Arc::new(exchange.parts.headers.clone()), exchange.client);
+    let (outcome, response) = pass(proxy, exchange, Outcome::Write).await;
+    if write.was_done(response.status()) {
+        match write {
+            Write::Archive(job) => proxy.fills.invalidate(job).await,
+            Write::Grants(job) => proxy.access.epochs().invalidate(job, || ()),
+            Write::Job => proxy.access.end_job(&caller, query.as_deref()),
+            Write::Broad => proxy.access.epochs().invalidate_all(),
+        }
+    }
+    (outcome, response)
+}
+
+async fn forward(proxy: &Arc<Proxy>, exchange: Exchange) -> Result<Response<Body>, upstream::Error> {
+    let head = is_head(&exchange.parts);
+    let response = proxy.upstream.pass(outgoing(exchange)).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked for one: `Upgrade` isn't passed on.
+        return Err(upstream::Error::unasked_upgrade());
+    }
+    let (mut parts, body) = response.into_parts();
+    hop::strip(&mut parts.headers);
+    // A HEAD's length, and a 304's, is of a body that doesn't come.
+    if !head && parts.status != StatusCode::NOT_MODIFIED {
+        super::leave_length_to_body(&mut parts.headers);
+    }
+    let mut answer = Response::new(Body::Through(Bytes::new(), body));
+    *answer.status_mut() = parts.status;
+    *answer.headers_mut() = parts.headers;
+    // The reason phrase and the case of field names travel here.
+    *answer.extensions_mut() = parts.extensions;
+    Ok(answer)
+}
+
+/// The request as GitLab gets it.
+fn outgoing(exchange: Exchange) -> Request<upstream::Body> {
+    let Exchange { mut parts, body, peer, .. } = exchange;
+    let host = parts.headers.get(header::HOST).cloned().or_else(|| {
+        let authority = parts.uri.authority()?;
+        HeaderValue::try_from(authority.as_str()).ok()
+    });
+    hop::strip(&mut parts.headers);
+    hop::strip_internal(&mut parts.headers);
+    hop::forward(&mut parts.headers, peer, host.as_ref());
+    // The body frames itself: its length, if it has one, is said once.
+    let sized = body.size_hint().exact();
+    if sized != Some(0) {
+        super::leave_length_to_body(&mut parts.headers);
+    }
+    Request::from_parts(parts, WithoutTrailers(body).map_err(Into::into).boxed_unsync())
+}
+
+/// A client's body as it goes on: of the same size, so that its framing stays what it was; trailers end here.
+struct WithoutTrailers(Incoming);
+
+impl HttpBody for WithoutTrailers {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+                Some(Ok(frame)) if frame.is_trailers() => {}
+                next => return Poll::Ready(next),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+fn failed(proxy: &Arc<Proxy>, error: &upstream::Error) -> Response<Body> {
+    if error.kind() != Kind::ClientGone {
+        proxy.metrics.upstream_error(error.kind().as_str());
+    }
+    answer::failed(error)
+}

@@ -1,0 +1,167 @@
+//! What is written down of a request: one line, when its last byte has gone or its connection has.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::body::{Body, Error};
+use super::{Proxy, REQUEST_ID};
+use crate::clock::{Clock, Moment};
+use crate::key::JobId;
+use crate::num::to_u64;
+use crate::route::{Route, Write};
+use crate::telemetry::metrics::From;
+use crate::telemetry::{Metrics, Outcome};
+
+/// What is known of a request so far. Neither its query nor a field of it but its ID is kept.
+#[derive(Debug)]
+pub(super) struct Report {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    broken: Arc<AtomicBool>,
+    method: Method,
+    route: &'static str,
+    project: Option<String>,
+    job: Option<JobId>,
+    client: IpAddr,
+    request_id: String,
+    started: Moment,
+    headed: Option<(Outcome, StatusCode, Moment)>,
+    bytes: u64,
+    from: From,
+    complete: bool,
+}
+
+impl Report {
+    pub(super) fn new(
+        proxy: &Proxy,
+        parts: &Parts,
+        client: IpAddr,
+        started: Moment,
+        broken: Arc<AtomicBool>,
+    ) -> Self {
+        let id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        Self {
+            clock: proxy.clock.clone(),
+            metrics: Arc::clone(&proxy.metrics),
+            broken,
+            method: parts.method.clone(),
+            route: "malformed",
+            project: None,
+            job: None,
+            client,
+            request_id: id.unwrap_or_default().to_owned(),
+            started,
+            headed: None,
+            bytes: 0,
+            from: From::Upstream,
+            complete: false,
+        }
+    }
+
+    /// The request's route is known.
+    pub(super) fn route(&mut self, route: &Route) {
+        (self.route, self.job) = match route {
+            Route::Read(question) => (question.class.as_str(), Some(question.job)),
+            Route::Write(Write::Archive(job) | Write::Grants(job)) => ("write", Some(*job)),
+            Route::Write(Write::Job | Write::Broad) => ("write", None),
+            Route::Pass => ("pass", None),
+        };
+        if let Route::Read(question) = route {
+            self.project.clone_from(&question.project);
+        }
+    }
+
+    /// The answer's head is known.
+    pub(super) fn head(&mut self, outcome: Outcome, status: StatusCode) {
+        self.headed = Some((outcome, status, self.clock.now()));
+    }
+}
+
+impl Drop for Report {
+    /// The client has its last byte, or is gone; without a head it left before there was an answer.
+    fn drop(&mut self) {
+        let now = self.clock.now();
+        let whole = now.since(self.started);
+        self.metrics.served(self.from, self.bytes);
+        let (outcome, status, head) = match self.headed {
+            Some((outcome, status, at)) => {
+                let head = at.since(self.started);
+                self.metrics.request(self.route, outcome, head, whole);
+                (outcome.as_str(), status.as_u16(), head)
+            }
+            None => ("gone", 0, whole),
+        };
+        tracing::info!(
+            target: "larder::request",
+            method = %self.method,
+            route = self.route,
+            project = self.project.as_deref(),
+            job = self.job.map(JobId::get),
+            outcome,
+            status,
+            bytes = self.bytes,
+            complete = self.complete,
+            head_us = u64::try_from(head.as_micros()).unwrap_or(u64::MAX),
+            total_us = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX),
+            client = %self.client,
+            request_id = self.request_id,
+            "request"
+        );
+    }
+}
+
+/// A body that is reported on.
+#[derive(Debug)]
+pub struct Reported {
+    body: Body,
+    report: Report,
+}
+
+impl Reported {
+    pub(super) fn new(body: Body, mut report: Report) -> Self {
+        report.from = body.from();
+        report.complete = body.is_end_stream();
+        Self { body, report }
+    }
+}
+
+impl HttpBody for Reported {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let next = Pin::new(&mut self.body).poll_frame(cx);
+        match &next {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.report.bytes += frame.data_ref().map_or(0, |data| to_u64(data.len()));
+                self.report.complete = self.body.is_end_stream();
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::warn!(%error, request_id = self.report.request_id, "an answer breaks off");
+                self.report.broken.store(true, Ordering::SeqCst);
+            }
+            Poll::Ready(None) => self.report.complete = true,
+            Poll::Pending => {}
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,153 @@
+//! An archive as an answer: preconditions, ranges, fields, body.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
+use super::{Proxy, is_head};
+use crate::access::Other;
+use crate::conditional::{self, Decision, Validators};
+use crate::fields::{self, Kept};
+use crate::grant::judge::{self, Condition};
+use crate::grant::{Etag, Facts};
+use crate::key::Key;
+use crate::range::{self, Asked};
+
+/// What is said of an archive.
+pub(super) struct Entity<'a> {
+    pub(super) etag: Option<&'a Etag>,
+    pub(super) modified: Option<u64>,
+    /// `None`: not known before its end.
+    pub(super) length: Option<u64>,
+    pub(super) kept: &'a Kept,
+    /// Fields of the answer that GitLab gave to this very request's question.
+    pub(super) fresh: Option<HeaderMap>,
+    /// How long ago GitLab vouched for it; `None` if it comes from GitLab now.
+    pub(super) age: Option<Duration>,
+}
+
+/// A range, or everything from a byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u64,
+    pub(super) end: Option<u64>,
+}
+
+impl Span {
+    pub(super) fn within(self, length: u64) -> Range<u64> {
+        self.start..self.end.unwrap_or(length)
+    }
+}
+
+/// Answers a GET or HEAD for an archive. `source` opens the bytes, for those that a grant opens them to.
+pub(super) fn respond(
+    request: &Parts,
+    entity: Entity<'_>,
+    source: impl FnOnce(Span) -> Option<Body>,
+) -> Response<Body> {
+    let validators = Validators { etag: entity.etag, modified: entity.modified };
+    let decision = conditional::decide(&request.headers, validators);
+    let mut fields = described(entity.etag, entity.kept);
+    fields.extend(entity.fresh.unwrap_or_default());
+    if let Some(age) = entity.age {
+        fields.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    }
+    let asked = match (decision, entity.length) {
+        (Decision::NotModified, _) => return without_body(StatusCode::NOT_MODIFIED, fields),
+        (Decision::Failed, _) => return without_body(StatusCode::PRECONDITION_FAILED, fields),
+        (Decision::Send, Some(length)) if !is_head(request) => asked(request, length),
+        _ => Asked::Whole,
+    };
+    if let Some(length) = entity.length {
+        fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if is_head(request) {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            return answer(StatusCode::OK, fields, Body::empty());
+        }
+    }
+    let (status, span) = match asked {
+        Asked::Whole => (StatusCode::OK, Span { start: 0, end: entity.length }),
+        Asked::Part(range) => {
+            content_range(&mut fields, &format!("{}-{}", range.start, range.end - 1), entity.length);
+            (StatusCode::PARTIAL_CONTENT, Span { start: range.start, end: Some(range.end) })
+        }
+        Asked::Nothing => {
+            content_range(&mut fields, "*", entity.length);
+            return without_body(StatusCode::RANGE_NOT_SATISFIABLE, fields);
+        }
+    };
+    match source(span) {
+        Some(body) => answer(status, fields, body),
+        // A grant that doesn't name these bytes opens nothing; it got here by a mistake of ours.
+        None => without_body(StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new()),
+    }
+}
+
+fn asked(request: &Parts, length: u64) -> Asked {
+    let mut ranges = request.headers.get_all(header::RANGE).iter();
+    match (ranges.next().map(HeaderValue::to_str), ranges.next()) {
+        (Some(Ok(value)), None) => range::read(value, length),
+        _ => Asked::Whole,
+    }
+}
+
+fn described(etag: Option<&Etag>, kept: &Kept) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    kept.write_to(&mut fields);
+    if let Some(etag) = etag.and_then(|etag| HeaderValue::try_from(etag.as_str()).ok()) {
+        fields.insert(header::ETAG, etag);
+    }
+    fields
+}
+
+fn content_range(fields: &mut HeaderMap, span: &str, length: Option<u64>) {
+    let total = length.map_or_else(|| "*".to_owned(), |length| length.to_string());
+    if let Ok(value) = HeaderValue::try_from(format!("bytes {span}/{total}")) {
+        fields.insert(header::CONTENT_RANGE, value);
+    }
+}
+
+/// An answer whose fields describe a body that it doesn't have.
+fn without_body(status: StatusCode, mut fields: HeaderMap) -> Response<Body> {
+    for name in [header::CONTENT_TYPE, header::CONTENT_DISPOSITION] {
+        fields.remove(name);
+    }
+    fields.remove("content-transfer-encoding");
+    answer(status, fields, Body::empty())
+}
+
+fn answer(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    response
+}
+
+/// Answers a HEAD about an archive that isn't held, from GitLab's answer to a probe. If that was a redirect, the
+/// object store is asked for a first byte; `None` if it has nothing to say.
+pub(super) async fn describe(
+    proxy: &Proxy,
+    request: &Parts,
+    key: Key,
+    other: Other,
+) -> Option<Response<Body>> {
+    let (facts, kept) = match other.location {
+        None => (other.facts, Kept::of(&other.fields, &other.fields)),
+        Some(location) => {
+            let range = Condition::about(None).range_value();
+            let found = proxy.upstream.fetch_object(location.uri(), range).await.ok()?;
+            let facts = judge::object_facts(found.status(), found.headers())?;
+            let facts = Facts { object: Some(location.object()), ..facts };
+            (facts, Kept::of(found.headers(), &other.fields))
+        }
+    };
+    let length = Some(facts.length?);
+    let etag = proxy.fills.entity_tag(key, &facts);
+    let fresh = Some(fields::fresh(&other.fields));
+    let entity =
+        Entity { etag: etag.as_ref(), modified: facts.modified, length, kept: &kept, fresh, age: None };
+    Some(respond(request, entity, |_| None))
+}

@@ -1,0 +1,178 @@
+//! Connections from clients.
+//!
+//! Owns the listener, the connections' limits, and how they end: each by itself, with a signal, or broken. Knows HTTP
+//! and a service to call; knows nothing of what the service does.
+
+mod io;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io as stdio;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::hop::Peer;
+use crate::proxy::{Connection, Proxy, Reported};
+use crate::telemetry::Metrics;
+use io::Breakable;
+
+/// What the operator decides about the listener.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections held at once; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Longest wait for a request's head, which is also the longest idle time of a kept-alive connection.
+    pub header_timeout: Duration,
+    /// How long running requests may go on after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody has the port.
+    #[error(
+        "server.listen {address} is in use by another process; stop that one or choose another (server.listen)"
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address can't be had.
+    #[error("can't listen on {address}: {source}; choose an address of this machine (server.listen)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: stdio::Error,
+    },
+}
+
+/// Largest request head: what GitLab's nginx takes (`large_client_header_buffers 4 8k`), doubled for long job tokens.
+const MAX_HEAD: usize = 64 << 10;
+
+/// A pause after a failed accept, most often for want of descriptors: others must close theirs first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens the listener.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        stdio::ErrorKind::AddrInUse => Error::InUse { address },
+        _ => Error::Listen { address, source },
+    })
+}
+
+/// Accepts until `stop` is ready, then lets what runs finish within `settings.drain`. Returns how many connections had
+/// to be broken off.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    proxy: Arc<Proxy>,
+    metrics: Arc<Metrics>,
+    stop: impl Future<Output = ()>,
+) -> usize {
+    let slots = Arc::new(Semaphore::new(settings.max_connections));
+    let graceful = GracefulShutdown::new();
+    let settings = Arc::new(settings);
+    let accepting = async {
+        loop {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            let (Ok(slot), Some((stream, peer))) = (slot, accept(&listener).await) else {
+                continue;
+            };
+            let connection = Serving {
+                settings: Arc::clone(&settings),
+                proxy: Arc::clone(&proxy),
+                metrics: Arc::clone(&metrics),
+            };
+            connection.start(stream, peer, slot, &graceful);
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stop => {}
+    }
+    drop(listener);
+    let left = graceful.count();
+    match tokio::time::timeout(settings.drain, graceful.shutdown()).await {
+        Ok(()) => 0,
+        Err(_) => left.min(settings.max_connections - slots.available_permits()),
+    }
+}
+
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            // A connection that is gone already says so at its first read.
+            let _ = stream.set_nodelay(true);
+            Some((stream, peer.ip().to_canonical()))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a connection can't be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// What a connection is served with.
+struct Serving {
+    settings: Arc<Settings>,
+    proxy: Arc<Proxy>,
+    metrics: Arc<Metrics>,
+}
+
+impl Serving {
+    fn start(
+        self,
+        stream: TcpStream,
+        address: IpAddr,
+        slot: OwnedSemaphorePermit,
+        graceful: &GracefulShutdown,
+    ) {
+        let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
+        let stream = Breakable::new(stream);
+        let connection = Connection { peer: Peer { address, trusted }, broken: stream.broken() };
+        let proxy = self.proxy;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (proxy, connection) = (Arc::clone(&proxy), connection.clone());
+            async move { Ok::<Response<Reported>, Infallible>(proxy.handle(request, connection).await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.settings.header_timeout)
+            .max_header_size(MAX_HEAD)
+            // What GitLab sent keeps its case; what we add is written as it writes: scripts grep.
+            .preserve_header_case(true)
+            .title_case_headers(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let serving = graceful.watch(serving);
+        let metrics = self.metrics;
+        metrics.connections.inc();
+        crate::rt::spawn(async move {
+            if let Err(error) = serving.await
+                && error.is_parse()
+            {
+                metrics.malformed();
+                tracing::debug!(%error, client = %address, "a connection sent what isn't HTTP");
+            }
+            metrics.connections.dec();
+            drop(slot);
+        });
+    }
+}

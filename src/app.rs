@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::access::Access;
 use crate::admin::{self, Admin, Readiness, Stage};
@@ -138,8 +139,13 @@ impl App {
             readiness.set(Stage::Draining);
             tracing::info!("draining");
         };
-        let metrics = Arc::clone(&self.proxy.metrics);
-        let broken = server::serve(self.listener, self.server, Arc::clone(&self.proxy), metrics, stop).await;
+        let (metrics, drain) = (Arc::clone(&self.proxy.metrics), self.server.drain);
+        let draining =
+            server::serve(self.listener, self.server, Arc::clone(&self.proxy), metrics, stop).await;
+        let deadline = Instant::now() + drain;
+        let broken = draining.finish(deadline).await;
+        // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
+        let _ = tokio::time::timeout_at(deadline, self.proxy.fills.idle()).await;
         if broken > 0 {
             tracing::warn!(connections = broken, "connections were still busy after server.drain");
         }

@@ -134,6 +134,13 @@ impl Fills {
         flight::entity_tag(&self.means.instance, key, facts)
     }
 
+    /// Waits until no fill is under way. None may begin meanwhile.
+    pub async fn idle(&self) {
+        let all = u32::try_from(RUNNING).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let _ = self.permits.acquire_many(all).await;
+    }
+
     /// Fills under way.
     pub fn count(&self) -> u64 {
         to_u64(self.flights.lock().len())

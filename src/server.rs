@@ -21,6 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::hop::Peer;
 use crate::proxy::{Connection, Proxy, Reported};
@@ -77,15 +78,14 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Accepts until `stop` is ready, then lets what runs finish within `settings.drain`. Returns how many connections had
-/// to be broken off.
+/// Accepts until `stop` is ready, and returns what still runs then.
 pub async fn serve(
     listener: TcpListener,
     settings: Settings,
     proxy: Arc<Proxy>,
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
-) -> usize {
+) -> Draining {
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
     let settings = Arc::new(settings);
@@ -108,10 +108,25 @@ pub async fn serve(
         () = stop => {}
     }
     drop(listener);
-    let left = graceful.count();
-    match tokio::time::timeout(settings.drain, graceful.shutdown()).await {
-        Ok(()) => 0,
-        Err(_) => left.min(settings.max_connections - slots.available_permits()),
+    Draining { graceful, slots, max_connections: settings.max_connections }
+}
+
+/// Connections after the listener is gone.
+#[must_use]
+pub struct Draining {
+    graceful: GracefulShutdown,
+    slots: Arc<Semaphore>,
+    max_connections: usize,
+}
+
+impl Draining {
+    /// Closes what is idle and lets running requests finish until `deadline`. Returns how many connections are still
+    /// busy then; they are broken off when the program ends.
+    pub async fn finish(self, deadline: Instant) -> usize {
+        match tokio::time::timeout_at(deadline, self.graceful.shutdown()).await {
+            Ok(()) => 0,
+            Err(_) => self.max_connections - self.slots.available_permits(),
+        }
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Store {
     shared: Arc<Shared>,
     max_age: u64,
     clock: Clock,
-    _lock: layout::Lock,
+    lock: Mutex<Option<layout::Lock>>,
 }
 
 /// What the store and the archives that have left it share.
@@ -161,7 +161,12 @@ impl Store {
         let shelf = Mutex::new(Shelved { shelf, open: HashMap::new(), evicted: 0 });
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
         let shared = Shared { layout, mode: settings.read, index, shelf, hot, random: SystemRandom::new() };
-        Ok(Self { shared: Arc::new(shared), max_age: settings.max_age.as_secs(), clock, _lock: lock })
+        Ok(Self {
+            shared: Arc::new(shared),
+            max_age: settings.max_age.as_secs(),
+            clock,
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
     /// The archive under a key, opened if need be.
@@ -250,10 +255,11 @@ impl Store {
         self.shared.sweep();
     }
 
-    /// Writes down what the next start would otherwise have to find out. Blocks.
+    /// Writes down what the next start would otherwise have to find out, and gives the directory back. Blocks.
     pub fn close(&self) {
         self.shared.note_uses();
         self.shared.index.close();
+        self.lock.lock().take();
     }
 }
 

@@ -14,7 +14,7 @@ use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use crate::route::Class;
 use crate::secret::hex;
-use crate::store::{Archive, Draft};
+use crate::store::{Archive, Draft, End};
 
 /// How far a fill has come.
 #[derive(Debug, Clone)]
@@ -139,6 +139,12 @@ impl Arrival {
     /// The entity tag clients get, now and when it is stored.
     pub const fn etag(&self) -> Option<&Etag> {
         self.etag.as_ref()
+    }
+
+    /// Whether all of its bytes are here, though they may not be in the store yet.
+    pub fn is_all_here(&self) -> bool {
+        let progress = self.draft.progress();
+        progress.end == End::Whole || self.facts.length == Some(progress.written)
     }
 
     /// When its leader's question was sent.

@@ -173,6 +173,8 @@ impl Asking<'_> {
     async fn join(&self, arrival: &Arc<Arrival>) -> Step {
         let subject = Subject { id: arrival.id(), facts: arrival.facts(), visitors: arrival.visitors() };
         match self.admit(subject).await {
+            // Nothing of what follows crosses from GitLab any more.
+            Ok(granted) if arrival.is_all_here() => self.growing(arrival, granted, Outcome::Hit),
             Ok(granted) => self.growing(arrival, granted, Outcome::Collapsed),
             Err(Turned::Other(facts)) if arrival.facts().relate(&facts) == Relation::Unproven => {
                 // Nothing says that it is another one, and its end will say whether it is this one.
@@ -192,7 +194,7 @@ impl Asking<'_> {
             length: arrival.facts().length,
             kept: kept.as_ref().filter(|kept| !kept.describes_nothing()).unwrap_or(arrival.kept()),
             fresh,
-            age: (outcome == Outcome::Collapsed).then(|| self.exchange.started.since(arrival.began())),
+            age: (outcome != Outcome::Stored).then(|| self.exchange.started.since(arrival.began())),
         };
         let source = |span: serve::Span| {
             let growing = arrival.draft().follow(&granted.grant, span.start, span.end)?;

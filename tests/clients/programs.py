@@ -1,0 +1,110 @@
+"""The two programs under test, as processes: started on free ports, awaited by what they print, ended by their pid."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import urllib.request
+
+# Only a hang takes this long; nothing waits for it otherwise.
+PATIENCE = 60
+
+# Straight to loopback, whatever proxy the environment names.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Program:
+    """A process whose output is read as it comes, so that it never waits for us."""
+
+    def __init__(self, command, output):
+        pipes = {output: subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **pipes)
+        self.lines = []
+        self._arriving = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(getattr(self.process, output),), daemon=True)
+        self._reader.start()
+
+    def _read(self, stream):
+        with stream:
+            for line in stream:
+                self.lines.append(line)
+                self._arriving.put(line)
+        self._arriving.put(None)
+
+    def next_line(self):
+        line = self._arriving.get(timeout=PATIENCE)
+        if line is None:
+            raise AssertionError(f"{self.process.args[0]} ended: {''.join(self.lines)}")
+        return line
+
+    def stop(self):
+        """Ends the process as a service manager would, and returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self._reader.join(PATIENCE)
+        return code
+
+
+class StandIn(Program):
+    """A GitLab with one private project, some jobs with archives, and a credential of each kind."""
+
+    def __init__(self, storage, jobs, size):
+        command = [
+            os.environ["STANDIN_PROGRAM"],
+            "--fixture",
+            f"--storage={storage}",
+            f"--jobs={jobs}",
+            f"--archive-size={size}",
+        ]
+        super().__init__(command, "stdout")
+        self.fixture = json.loads(self.next_line())
+        self.url = self.fixture["url"]
+
+    def counters(self):
+        with DIRECT.open(f"{self.url}/standin/counters", timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def archive_bytes(self):
+        """Body bytes that left GitLab or its object store on the routes that lead to archives."""
+        sent = self.counters()["body_bytes"]
+        return sum(sent.get(route, 0) for route in ("job_archive", "runner_archive", "object"))
+
+
+class Larder(Program):
+    """larder in front of a GitLab."""
+
+    def __init__(self, upstream, cache_dir):
+        command = [
+            os.environ["LARDER_PROGRAM"],
+            "serve",
+            f"--upstream={upstream}",
+            f"--cache-dir={cache_dir}",
+            "--listen=127.0.0.1:0",
+            "--admin-listen=127.0.0.1:0",
+            "--log-format=json",
+            "--log-level=trace",
+        ]
+        super().__init__(command, "stderr")
+        self.url = f"http://{self._address('listening')}"
+        self.admin_url = f"http://{self._address('admin listening')}"
+
+    def _address(self, message):
+        while True:
+            line = json.loads(self.next_line())
+            if line["message"] == message:
+                return line["address"]
+
+    def settle(self):
+        """Waits until no fill is under way: an archive is on the disk some moments after its last byte is out."""
+        while "\nlarder_fills_running 0\n" not in self.metrics():
+            pass
+
+    def metrics(self):
+        with DIRECT.open(f"{self.admin_url}/metrics", timeout=PATIENCE) as answer:
+            return answer.read().decode()

@@ -1,0 +1,4 @@
+//! larder as a whole, in this process, before the stand-in for GitLab.
+
+mod archives;
+mod support;

@@ -1,0 +1,242 @@
+//! A larder in this process, and a client that tells a whole answer from one that broke off.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gitlab_standin::GitLab;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use larder::app::App;
+use larder::clock::Clock;
+use larder::config::Config;
+use larder::store::ReadMode;
+use larder::telemetry::Metrics;
+use larder::telemetry::metrics::Sizes;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The Unix time at which tests begin.
+pub(crate) const START: u64 = 1_800_000_000;
+
+/// A configuration for tests: ephemeral ports, one minute of ttl, the given upstream and directory.
+pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    Config {
+        server: larder::server::Settings {
+            listen: any,
+            trusted_proxies: Vec::new(),
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+        },
+        upstream: larder::upstream::Settings {
+            url: upstream.parse().unwrap(),
+            ca_file: None,
+            storage_hosts: None,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(60),
+        },
+        store: larder::store::Settings {
+            dir: dir.to_owned(),
+            max_size: 8 << 30,
+            max_age: Duration::from_secs(30 * 86_400),
+            instance: Some("test".to_owned()),
+            read: ReadMode::Mapped,
+        },
+        access: larder::access::Settings { ttl: Duration::from_secs(60), grace: Duration::ZERO },
+        admin: larder::admin::Settings { listen: any, hosts: Vec::new() },
+        log: larder::telemetry::log::Settings {
+            format: larder::telemetry::log::Format::Json,
+            level: larder::telemetry::log::Level::Trace,
+        },
+    }
+}
+
+/// A running larder; it drains and ends when it is dropped or [stopped](Larder::stop).
+pub(crate) struct Larder {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) clock: Clock,
+    pub(crate) dir: Arc<TempDir>,
+    metrics: Arc<Metrics>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+impl Larder {
+    /// A larder with a directory of its own.
+    pub(crate) async fn start(gitlab: &GitLab) -> Self {
+        Self::with(gitlab, |_| ()).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn with(gitlab: &GitLab, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::on(&gitlab.url(), dir, change).await
+    }
+
+    /// A larder on a directory that may have been another's before.
+    pub(crate) async fn on(upstream: &str, dir: Arc<TempDir>, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config(upstream, dir.path());
+        change(&mut config);
+        let clock = Clock::manual(START);
+        let app = App::start(config, clock.clone()).await.unwrap();
+        let (address, admin) = app.addresses().unwrap();
+        let metrics = app.metrics();
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(app.serve(async {
+            let _ = stopped.await;
+        }));
+        Self { address, admin, clock, dir, metrics, stop: Some(stop), serving }
+    }
+
+    /// Stops it and waits until it has drained; gives its directory back.
+    pub(crate) async fn stop(mut self) -> Arc<TempDir> {
+        drop(self.stop.take());
+        (&mut self.serving).await.unwrap();
+        Arc::clone(&self.dir)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A line of the metrics page, as a number; 0 if there is none.
+    pub(crate) fn metric(&self, line: &str) -> f64 {
+        let page = self.metrics.render(Sizes::default());
+        let found = page.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+        found.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+impl Drop for Larder {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// An answer, as far as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Whether its body ended as its framing promised.
+    pub(crate) whole: bool,
+}
+
+impl Reply {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The value of `Cache-Status`.
+    pub(crate) fn cache(&self) -> &str {
+        self.field("cache-status").unwrap_or_default()
+    }
+}
+
+/// A request on its way: head there, body to be read.
+pub(crate) struct Exchange {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    body: hyper::body::Incoming,
+    connection: JoinHandle<()>,
+}
+
+impl Exchange {
+    /// The next piece of the body; `None` at its end, `Err` if it broke off.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        loop {
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Some(Ok(data));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Everything that still comes.
+    pub(crate) async fn rest(mut self) -> Reply {
+        let mut body = Vec::new();
+        let whole = loop {
+            match self.next().await {
+                Some(Ok(data)) => body.extend_from_slice(&data),
+                Some(Err(_)) => break false,
+                None => break true,
+            }
+        };
+        Reply { status: self.status, fields: self.fields.clone(), body: body.into(), whole }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Sends a request on a connection of its own and waits for the head of its answer; `None` if the connection ended
+/// without one. `url` is absolute; its path and query go out byte for byte.
+pub(crate) async fn open(
+    method: Method,
+    url: &str,
+    fields: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Option<Exchange> {
+    let (authority, target) = split(url);
+    let stream = TcpStream::connect(authority).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let mut request = Request::new(Full::new(body.into()));
+    *request.method_mut() = method;
+    *request.uri_mut() = target.parse().unwrap();
+    request.headers_mut().insert("host", HeaderValue::from_str(authority).unwrap());
+    for (name, value) in fields {
+        let name: HeaderName = name.parse().unwrap();
+        let value = HeaderValue::from_str(value).unwrap();
+        if name == "host" {
+            request.headers_mut().insert(name, value);
+        } else {
+            request.headers_mut().append(name, value);
+        }
+    }
+    let response = sender.send_request(request).await.ok()?;
+    let (parts, body) = response.into_parts();
+    Some(Exchange { status: parts.status, fields: parts.headers, body, connection })
+}
+
+/// Sends a request and reads its answer; it must have a head.
+pub(crate) async fn send(method: Method, url: &str, fields: &[(&str, &str)]) -> Reply {
+    open(method, url, fields, Bytes::new()).await.expect("an answer").rest().await
+}
+
+/// GETs.
+pub(crate) async fn get(url: &str, fields: &[(&str, &str)]) -> Reply {
+    send(Method::GET, url, fields).await
+}
+
+/// The same URL at larder instead of GitLab.
+pub(crate) fn through(gitlab: &GitLab, larder: &Larder, url: &str) -> String {
+    let path = url.strip_prefix(&format!("http://{}", gitlab.address())).expect("a URL of GitLab's");
+    format!("{}{path}", larder.url())
+}
+
+fn split(url: &str) -> (&str, &str) {
+    let rest = url.strip_prefix("http://").expect("plain http");
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(slash);
+    (authority, if target.is_empty() { "/" } else { target })
+}

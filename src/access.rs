@@ -4,6 +4,7 @@
 //! service and archives by their facts; knows nothing of files, nor of how anything is served. Access fails closed:
 //! whatever isn't a yes by [`judge`](crate::grant::judge) opens nothing.
 
+mod admission;
 pub mod caller;
 pub mod epochs;
 mod grants;
@@ -12,17 +13,17 @@ mod probe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
+pub use admission::{Admission, Asked, Granted, Other, Refusal, Said, Subject};
 pub use caller::Caller;
 pub use epochs::Epochs;
 use grants::Grants;
 use probe::{Probed, Probes};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::fields::{self, Kept};
-use crate::grant::{Epoch, Facts, Grant, Location, StorageRules, Visitors, Yes, judge};
+use crate::grant::{Facts, Grant, Location, StorageRules, Visitors, Yes, judge};
 use crate::key::{ArchiveId, JobId};
 use crate::route::Question;
 use crate::secret::{Fingerprint, Fingerprinter};
@@ -37,79 +38,6 @@ pub struct Settings {
     /// How long a caller's last yes counts while GitLab is down; zero refuses.
     pub grace: Duration,
 }
-
-/// What a caller asks to be let in to.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The archive.
-    pub id: ArchiveId,
-    /// What is known of it.
-    pub facts: &'a Facts,
-    /// Who was let in last.
-    pub visitors: &'a Visitors,
-}
-
-/// What came of asking.
-#[derive(Debug)]
-pub enum Admission {
-    /// The caller may have the subject.
-    Granted(Granted),
-    /// The caller may have what GitLab has now, which isn't proven to be the subject.
-    Other(Other),
-    /// GitLab refuses; its answer is the caller's.
-    Refused(Refusal),
-    /// The caller's own request must be passed on as it is.
-    NotOurs,
-    /// GitLab couldn't be asked.
-    Down(Arc<upstream::Error>),
-    /// Something happened to the job while GitLab was asked: look again.
-    Overtaken,
-}
-
-/// What GitLab has now, as far as its answer to a probe tells.
-#[derive(Debug)]
-pub struct Other {
-    /// Its facts.
-    pub facts: Facts,
-    /// Where it is, if in an object store.
-    pub location: Option<Location>,
-    /// The answer's fields.
-    pub fields: HeaderMap,
-}
-
-/// An admission.
-#[derive(Debug)]
-pub struct Granted {
-    /// What opens the archive.
-    pub grant: Arc<Grant>,
-    /// What GitLab said just now, if it was asked just now.
-    pub said: Option<Said>,
-}
-
-/// What GitLab said besides yes.
-#[derive(Debug)]
-pub struct Said {
-    /// All facts known of the archive now.
-    pub facts: Facts,
-    /// The fields that it gives on this route.
-    pub kept: Kept,
-    /// The fields that belong to this answer alone.
-    pub fresh: HeaderMap,
-}
-
-/// A refusal, word for word.
-#[derive(Debug)]
-pub struct Refusal {
-    /// GitLab's status.
-    pub status: StatusCode,
-    /// GitLab's fields.
-    pub fields: HeaderMap,
-    /// GitLab's body.
-    pub body: Bytes,
-    /// GitLab says of something that this caller was let in to that it isn't there.
-    pub gone: bool,
-}
-
 /// Access to archives.
 #[derive(Debug)]
 pub struct Access {
@@ -368,13 +296,4 @@ impl Access {
             (None, _) => self.not_ours(),
         }
     }
-}
-
-/// When a question was about to be sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    /// The clock.
-    pub at: Moment,
-    /// The state of things.
-    pub epoch: Epoch,
 }

@@ -13,20 +13,17 @@ mod map;
 pub mod record;
 mod recover;
 mod reserve;
+mod room;
 pub mod shelf;
 mod slices;
 
-use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
 
 pub use archive::Archive;
 pub use data::SLICE;
@@ -37,11 +34,10 @@ pub use slices::{Growing, Slices};
 use crate::clock::Clock;
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
-use data::Data;
 use index::Index;
 use layout::Layout;
-use reserve::Reservation;
-use shelf::{NoRoom, Shelf, Slot};
+use room::{Shared, sync_directory};
+use shelf::{NoRoom, Slot};
 
 /// What the operator decides about the store.
 #[derive(Debug, Clone)]
@@ -106,9 +102,6 @@ pub enum Error {
     Record(#[from] record::BadRecord),
 }
 
-/// Archives kept open: a descriptor and a mapping each. The least recently used is closed first.
-const OPEN: u64 = 1024;
-
 /// Sizes for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
@@ -128,28 +121,6 @@ pub struct Store {
     clock: Clock,
     lock: Mutex<Option<layout::Lock>>,
 }
-
-/// What the store and the archives that have left it share.
-#[derive(Debug)]
-struct Shared {
-    layout: Layout,
-    mode: ReadMode,
-    index: Index,
-    shelf: Mutex<Shelved>,
-    /// Keeps archives open. Never touched under the shelf's lock: what it lets go of takes that lock.
-    hot: Cache<Key, Arc<Archive>>,
-    random: SystemRandom,
-}
-
-/// The shelf, and which of its archives are open. One lock for both: whether an archive is in use decides whether it
-/// may be evicted.
-#[derive(Debug)]
-struct Shelved {
-    shelf: Shelf,
-    open: HashMap<ArchiveId, Weak<Archive>>,
-    evicted: u64,
-}
-
 impl Store {
     /// Opens the store of one GitLab instance: takes the directory, sweeps what was unfinished, adopts what is whole.
     pub fn open(settings: &Settings, instance: &str, clock: Clock) -> Result<Self, Error> {
@@ -158,15 +129,8 @@ impl Store {
         let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
         let (index, rows) = Index::open(&layout.index());
         let shelf = recover::recover(&layout, &index, &rows, settings.max_size).map_err(fail)?;
-        let shelf = Mutex::new(Shelved { shelf, open: HashMap::new(), evicted: 0 });
-        let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
-        let shared = Shared { layout, mode: settings.read, index, shelf, hot, random: SystemRandom::new() };
-        Ok(Self {
-            shared: Arc::new(shared),
-            max_age: settings.max_age.as_secs(),
-            clock,
-            lock: Mutex::new(Some(lock)),
-        })
+        let shared = Arc::new(Shared::new(layout, settings.read, index, shelf));
+        Ok(Self { shared, max_age: settings.max_age.as_secs(), clock, lock: Mutex::new(Some(lock)) })
     }
 
     /// The archive under a key, opened if need be.
@@ -270,210 +234,5 @@ impl Drop for Store {
         self.shared.hot.run_pending_tasks();
     }
 }
-
-impl Shared {
-    fn touch(&self, key: Key, now: u64) -> Option<Slot> {
-        let mut shelved = self.shelf.lock();
-        let slot = shelved.shelf.find(key)?;
-        shelved.shelf.touch(key, now);
-        Some(slot)
-    }
-
-    /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
-    fn open(self: &Arc<Self>, key: Key, slot: Slot) -> Option<Arc<Archive>> {
-        let open = self.shelf.lock().open.get(&slot.id).and_then(Weak::upgrade);
-        if let Some(open) = open {
-            self.hot.insert(key, Arc::clone(&open));
-            return Some(open);
-        }
-        match self.read(key, slot) {
-            Ok(archive) => {
-                let mut shelved = self.shelf.lock();
-                let placed = shelved.shelf.find(key).is_some_and(|now| now.id == slot.id);
-                let other = shelved.open.get(&slot.id).and_then(Weak::upgrade);
-                if placed && other.is_none() {
-                    shelved.open.insert(slot.id, Arc::downgrade(&archive));
-                }
-                drop(shelved);
-                let open = other.or_else(|| placed.then_some(archive))?;
-                self.hot.insert(key, Arc::clone(&open));
-                Some(open)
-            }
-            Err(error) => {
-                tracing::warn!(job = key.job().get(), %error, "an archive in the store can't be used and is dropped");
-                let removed = self.take_out(key, Some(slot.id));
-                self.unlink(key, removed);
-                None
-            }
-        }
-    }
-
-    fn read(self: &Arc<Self>, key: Key, slot: Slot) -> io::Result<Arc<Archive>> {
-        let record = fs::read(self.layout.rec(key, slot.id))?;
-        let record = Record::decode(&record).map_err(io::Error::other)?;
-        let file = File::open(self.layout.zip(key, slot.id))?;
-        let same = record.key == key && record.id == slot.id && file.metadata()?.len() == record.length;
-        if !same {
-            return Err(io::Error::other("the archive's file isn't what its record says"));
-        }
-        let data = Data::new(file, Some(record.length), self.mode);
-        let visitors = Arc::default();
-        Ok(Arc::new(Archive::new(record, slot.bytes, Arc::new(data), visitors, Arc::clone(self))))
-    }
-
-    fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
-        let reservation = Reservation::take(self, length)?;
-        let fail = |source| Error::Io { doing: "begin", source };
-        let mut name = [0; 8];
-        self.random.fill(&mut name).map_err(|_| fail(io::Error::other("no random bytes")))?;
-        let id = ArchiveId::new(u64::from_ne_bytes(name));
-        let path = self.layout.incoming_zip(key, id);
-        let file = File::options().create_new(true).read(true).write(true).open(&path).map_err(fail)?;
-        if let Some(length) = length {
-            allocate(&file, length).map_err(|source| {
-                let _ = fs::remove_file(&path);
-                fail(source)
-            })?;
-        }
-        let data = Data::new(file, length, self.mode);
-        Ok(Draft::new(key, id, length, data, path, reservation))
-    }
-
-    /// Brings a draft and its record to the disk, still out of sight.
-    fn seal(&self, draft: &Draft, encoded: &[u8]) -> Result<(), Error> {
-        let io = |source| Error::Io { doing: "sync", source };
-        draft.data().file().sync_all().map_err(io)?;
-        let path = self.layout.incoming_rec(draft.key(), draft.id());
-        let record = File::create_new(&path).map_err(io)?;
-        io::Write::write_all(&mut &record, encoded).and_then(|()| record.sync_all()).map_err(|source| {
-            let _ = fs::remove_file(&path);
-            io(source)
-        })
-    }
-
-    /// Renames the archive, then its record, which is the commit; then it can be found.
-    fn publish(
-        self: &Arc<Self>,
-        draft: &Draft,
-        record: &Record,
-        overhead: u64,
-        now: u64,
-    ) -> io::Result<(Arc<Archive>, Option<Slot>)> {
-        let (key, id) = (draft.key(), draft.id());
-        fs::rename(self.layout.incoming_zip(key, id), self.layout.zip(key, id))?;
-        fs::rename(self.layout.incoming_rec(key, id), self.layout.rec(key, id))?;
-        let bytes = record.length.saturating_add(overhead);
-        let (data, visitors) = (Arc::clone(draft.data()), Arc::clone(draft.visitors()));
-        let archive = Arc::new(Archive::new(record.clone(), bytes, data, visitors, Arc::clone(self)));
-        let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now };
-        draft.reservation().lock().keep(bytes);
-        let mut shelved = self.shelf.lock();
-        let replaced = shelved.shelf.place(key, slot);
-        shelved.open.insert(id, Arc::downgrade(&archive));
-        let leaving = replaced.and_then(|slot| shelved.leave(slot));
-        drop(shelved);
-        drop(leaving);
-        self.index.put(key, slot);
-        Ok((archive, replaced))
-    }
-
-    fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
-        let mut shelved = self.shelf.lock();
-        let slot = shelved.shelf.remove(key, id)?;
-        let leaving = shelved.leave(slot);
-        drop(shelved);
-        drop(leaving);
-        self.let_go(key);
-        self.index.remove(key);
-        Some(slot)
-    }
-
-    /// Takes `bytes` of the budget, evicting what has to go. Blocks.
-    fn make_room(&self, bytes: u64) -> Result<(), Error> {
-        let mut shelved = self.shelf.lock();
-        let Shelved { shelf, open, .. } = &mut *shelved;
-        let in_use =
-            |id| open.get(&id).is_some_and(|archive: &Weak<Archive>| archive.strong_count() > HELD_BY_US);
-        let victims = shelf.reserve(bytes, in_use)?;
-        let mut leaving = Vec::with_capacity(victims.len());
-        for (_, slot) in &victims {
-            leaving.push(shelved.leave(*slot));
-            shelved.evicted += 1;
-        }
-        drop(shelved);
-        drop(leaving);
-        for (key, slot) in victims {
-            self.let_go(key);
-            self.index.remove(key);
-            self.unlink(key, Some(slot));
-        }
-        Ok(())
-    }
-
-    /// Closes an archive that has left, at once: the cache by itself would wait for its next use.
-    fn let_go(&self, key: Key) {
-        self.hot.invalidate(&key);
-        self.hot.run_pending_tasks();
-    }
-
-    /// Unlinks an archive's files, record first: without one, an archive is none.
-    fn unlink(&self, key: Key, slot: Option<Slot>) {
-        for path in
-            slot.iter().flat_map(|slot| [self.layout.rec(key, slot.id), self.layout.zip(key, slot.id)])
-        {
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(%error, path = %path.display(), "a file of the store can't be removed");
-            }
-        }
-    }
-
-    fn sweep(&self) {
-        self.shelf.lock().open.retain(|_, archive| archive.strong_count() > 0);
-        self.note_uses();
-    }
-
-    /// Notes when archives were used, for those whose place in the order may have changed.
-    fn note_uses(&self) {
-        let slots: Vec<_> = self.shelf.lock().shelf.drain_touched();
-        for (key, slot) in slots {
-            self.index.put(key, slot);
-        }
-    }
-}
-
-/// References to an open archive that aren't a reader's: moka's, for a moment two.
-const HELD_BY_US: usize = 1;
-
-impl Shelved {
-    /// An archive has left the shelf: its bytes are free at once, or when its last reader leaves. Returns what must be
-    /// dropped after the lock.
-    fn leave(&mut self, slot: Slot) -> Option<Arc<Archive>> {
-        let open = self.open.remove(&slot.id).and_then(|archive| archive.upgrade());
-        match &open {
-            Some(archive) => archive.retire(),
-            None => self.shelf.release(slot.bytes),
-        }
-        open
-    }
-}
-
-/// Takes the blocks now: a disk that is full says so before the first byte.
-fn allocate(file: &File, length: u64) -> io::Result<()> {
-    if length == 0 {
-        return Ok(());
-    }
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(length),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn sync_directory(path: &std::path::Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests;

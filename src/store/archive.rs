@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Shared;
 use super::data::Data;
 use super::record::Record;
+use super::room::Shared;
 use super::slices::Slices;
 use crate::fields::Kept;
 use crate::grant::{Facts, Grant, Visitors};

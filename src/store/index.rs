@@ -26,6 +26,9 @@ const CACHE: u64 = 16 << 20;
 /// How often sled writes to disk what it was told.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// Times 10 ms that sled is given to let go of a database that was dropped.
+const LETTING_GO: u32 = 200;
+
 #[derive(Debug)]
 enum Change {
     Put(Key, Slot),
@@ -108,8 +111,7 @@ fn attempt(path: &Path) -> Result<(sled::Db, Rows), String> {
 }
 
 fn open_and_read(path: &Path) -> Result<(sled::Db, Rows), sled::Error> {
-    let flush = u64::try_from(FLUSH.as_millis()).ok();
-    let db = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(flush).open()?;
+    let db = open_when_free(path)?;
     let mut rows = Rows::new();
     // The first error ends it: sled's iterator doesn't get past a damaged page.
     for row in db.iter() {
@@ -119,6 +121,22 @@ fn open_and_read(path: &Path) -> Result<(sled::Db, Rows), sled::Error> {
         }
     }
     Ok((db, rows))
+}
+
+/// Opens the database. The directory is ours alone, so whoever holds its lock is a database of this very process that
+/// has been dropped: sled's own threads let go of it a moment later.
+fn open_when_free(path: &Path) -> Result<sled::Db, sled::Error> {
+    let flush = u64::try_from(FLUSH.as_millis()).ok();
+    let config = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(flush);
+    for _ in 0..LETTING_GO {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn set_aside(path: &Path) {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Error, Shared};
+use super::Error;
+use super::room::Shared;
 
 /// How much is taken at a time where the length isn't known.
 const STEP: u64 = 64 << 20;

@@ -174,7 +174,7 @@ async fn a_cut_archive_is_dropped_when_it_is_opened() {
     let layout = bench.shared_layout();
     bench.store.close();
     drop(bench);
-    File::options().write(true).open(layout.zip(key(1), id)).unwrap().set_len(999).unwrap();
+    fs::File::options().write(true).open(layout.zip(key(1), id)).unwrap().set_len(999).unwrap();
     let bench = Bench::new(dir.path(), 100 << 20);
     assert!(bench.read(1).await.is_none());
     assert_eq!(bench.store.totals().bytes, 0);

@@ -105,7 +105,8 @@ impl App {
             metrics: Arc::clone(&metrics),
             instance,
         });
-        let proxy = Proxy { upstream, store, access, fills, clock, metrics, key, count: AtomicU64::new(0) };
+        let run = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
+        let proxy = Proxy { upstream, store, access, fills, clock, metrics, run, count: AtomicU64::new(0) };
         let proxy = Arc::new(proxy);
         let readiness = Readiness::new();
         let page = metrics_page(Arc::clone(&proxy), config.store.max_size);

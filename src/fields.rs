@@ -46,35 +46,52 @@ const FRESH: [&str; 9] = [
     "x-gitlab-",
 ];
 
-/// Response fields kept with an archive, in the order they came.
+/// Response fields kept with an archive. Written as pairs of name and value, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept(Vec<(String, Vec<u8>)>);
+#[serde(from = "Pairs", into = "Pairs")]
+pub struct Kept(HeaderMap);
+
+type Pairs = Vec<(String, Vec<u8>)>;
 
 impl Kept {
     /// What is kept of an answer that brought the archive's bytes, and of the answer of GitLab's that led to it.
     pub fn of(bytes_from: &HeaderMap, led_by: &HeaderMap) -> Self {
         let described = bytes_from.iter().filter(|(name, _)| KEPT.contains(name));
         let protected = led_by.iter().filter(|(name, _)| SECURITY.contains(name));
-        Self(
-            described
-                .chain(protected)
-                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-                .collect(),
-        )
+        let mut fields = HeaderMap::with_capacity(KEPT.len() + SECURITY.len());
+        for (name, value) in described.chain(protected) {
+            fields.append(name, value.clone());
+        }
+        Self(fields)
     }
 
-    /// Puts the kept fields into an answer.
-    pub fn write_to(&self, fields: &mut HeaderMap) {
-        for (name, value) in &self.0 {
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value)) {
-                fields.append(name, value);
-            }
-        }
+    /// The fields.
+    pub const fn fields(&self) -> &HeaderMap {
+        &self.0
     }
 
     /// Whether nothing describes the archive's bytes, as after a 304.
     pub fn describes_nothing(&self) -> bool {
-        !self.0.iter().any(|(name, _)| name == header::CONTENT_TYPE.as_str())
+        !self.0.contains_key(header::CONTENT_TYPE)
+    }
+}
+
+impl From<Pairs> for Kept {
+    /// What isn't a field any more is left out: a record's checksum says that nobody has changed it.
+    fn from(pairs: Pairs) -> Self {
+        let mut fields = HeaderMap::with_capacity(KEPT.len() + SECURITY.len());
+        for (name, value) in pairs {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(&value)) {
+                fields.append(name, value);
+            }
+        }
+        Self(fields)
+    }
+}
+
+impl From<Kept> for Pairs {
+    fn from(kept: Kept) -> Self {
+        kept.0.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
     }
 }
 
@@ -116,8 +133,9 @@ mod tests {
         ] {
             gitlab.insert(name, HeaderValue::from_static(value));
         }
-        let mut out = HeaderMap::new();
-        Kept::of(&storage, &gitlab).write_to(&mut out);
+        let kept = Kept::of(&storage, &gitlab);
+        assert_eq!(Kept::from(Pairs::from(kept.clone())), kept);
+        let out = kept.fields();
         let names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-type", "x-frame-options"]);
         assert_eq!(out["content-type"], "application/zip");

@@ -28,7 +28,6 @@ use crate::clock::{Clock, Moment};
 use crate::fill::Fills;
 use crate::hop::{self, Peer};
 use crate::route::{Line, Route};
-use crate::secret::Fingerprinter;
 use crate::store::Store;
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::Upstream;
@@ -52,8 +51,8 @@ pub struct Proxy {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Makes request IDs that can't be guessed or repeated.
-    pub key: Fingerprinter,
+    /// What this process's request IDs begin with, so that they differ from the last one's.
+    pub run: String,
     /// Requests so far.
     pub count: AtomicU64,
 }
@@ -70,11 +69,21 @@ pub struct Connection {
 
 /// A request on its way through.
 struct Exchange {
+    /// The request line and what hyper noted beside it; its fields are in `fields`.
     parts: Parts,
+    /// The fields, shared with whoever asks in this client's name.
+    fields: Arc<HeaderMap>,
     body: Incoming,
     peer: Peer,
     client: IpAddr,
     started: Moment,
+}
+
+impl Exchange {
+    /// What decides how much of an archive is sent.
+    fn request(&self) -> serve::Request<'_> {
+        serve::Request { fields: &self.fields, head: is_head(&self.parts) }
+    }
 }
 
 impl Proxy {
@@ -90,7 +99,8 @@ impl Proxy {
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
         let mut report = Report::new(&self, &parts, client, started, connection.broken);
-        let exchange = Exchange { parts, body, peer: connection.peer, client, started };
+        let fields = Arc::new(std::mem::take(&mut parts.headers));
+        let exchange = Exchange { parts, fields, body, peer: connection.peer, client, started };
         let (outcome, mut response) = self.answer(exchange, &mut report).await;
         let fields = response.headers_mut();
         fields.append(
@@ -106,7 +116,7 @@ impl Proxy {
     }
 
     async fn answer(self: &Arc<Self>, exchange: Exchange, report: &mut Report) -> (Outcome, Response<Body>) {
-        let target = match door::check(&exchange.parts) {
+        let target = match door::check(&exchange.parts, &exchange.fields) {
             Ok(target) => target,
             Err(why) => return (Outcome::Malformed, answer::malformed(why)),
         };
@@ -132,8 +142,8 @@ impl Proxy {
             .filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
         given.cloned().unwrap_or_else(|| {
             let number = self.count.fetch_add(1, Ordering::Relaxed);
-            let name = self.key.of([number.to_le_bytes().as_slice(), b"request"]).as_hex();
-            HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+            HeaderValue::try_from(format!("{}{number:016x}", self.run))
+                .unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
         })
     }
 }

@@ -64,14 +64,6 @@ impl Class {
             Self::Runner => 1,
         }
     }
-
-    /// The class's name in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Job => "job_archive",
-            Self::Runner => "runner_archive",
-        }
-    }
 }
 
 /// One question to GitLab: may this caller have that archive, by this route?
@@ -156,7 +148,7 @@ mod tests {
 
     fn asked(target: &str) -> Option<String> {
         match route("", &Method::GET, target) {
-            Route::Read(question) => Some(format!("{} {}", question.class.as_str(), question.target)),
+            Route::Read(question) => Some(format!("{:?} {}", question.class, question.target)),
             _ => None,
         }
     }
@@ -164,20 +156,17 @@ mod tests {
     #[test]
     fn canonical_targets_are_questions() {
         for (target, expected) in [
-            ("/api/v4/projects/7/jobs/42/artifacts", "job_archive /api/v4/projects/7/jobs/42/artifacts"),
-            (
-                "/api/v4/projects/g%2Fp/jobs/42/artifacts?",
-                "job_archive /api/v4/projects/g%2Fp/jobs/42/artifacts?",
-            ),
+            ("/api/v4/projects/7/jobs/42/artifacts", "Job /api/v4/projects/7/jobs/42/artifacts"),
+            ("/api/v4/projects/g%2Fp/jobs/42/artifacts?", "Job /api/v4/projects/g%2Fp/jobs/42/artifacts?"),
             (
                 "/api/v4/projects/g%2fs%2Fp.x/jobs/42/artifacts?job_token=a%2Bb",
-                "job_archive /api/v4/projects/g%2fs%2Fp.x/jobs/42/artifacts?job_token=a%2Bb",
+                "Job /api/v4/projects/g%2fs%2Fp.x/jobs/42/artifacts?job_token=a%2Bb",
             ),
-            ("/api/v4/jobs/42/artifacts", "runner_archive /api/v4/jobs/42/artifacts?direct_download=true"),
-            ("/api/v4/jobs/42/artifacts?", "runner_archive /api/v4/jobs/42/artifacts?direct_download=true"),
+            ("/api/v4/jobs/42/artifacts", "Runner /api/v4/jobs/42/artifacts?direct_download=true"),
+            ("/api/v4/jobs/42/artifacts?", "Runner /api/v4/jobs/42/artifacts?direct_download=true"),
             (
                 "/api/v4/jobs/42/artifacts?direct_download=false&token=x",
-                "runner_archive /api/v4/jobs/42/artifacts?token=x&direct_download=true",
+                "Runner /api/v4/jobs/42/artifacts?token=x&direct_download=true",
             ),
         ] {
             assert_eq!(asked(target).as_deref(), Some(expected), "{target}");

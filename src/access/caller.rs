@@ -89,17 +89,15 @@ impl Caller {
     /// What a grant for `question` is remembered under: all that is sent and may matter, in order, the address, and
     /// the question's target, which holds its class, the project as written, the job and the query's credentials.
     pub fn asking(&self, key: &Fingerprinter, question: &Question) -> Fingerprint {
-        let address = self.address.to_string();
         let telling = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-        key.of(telling.chain([address.as_bytes(), question.target.as_str().as_bytes()]))
+        key.of(telling.chain([self.octets().as_slice(), question.target.as_str().as_bytes()]))
     }
 
     /// What a 401 to this caller revokes: each of its credentials by itself, however it was passed, and the caller
     /// as a whole.
     pub fn revocable(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
-        let address = self.address.to_string();
         let whole = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-        let whole = key.of(whole.chain([address.as_bytes()]));
+        let whole = key.of(whole.chain([self.octets().as_slice()]));
         self.secrets(key, query).into_iter().chain([whole]).collect()
     }
 
@@ -110,6 +108,14 @@ impl Caller {
         fields
             .chain(query_secrets(query.unwrap_or_default()).map(|secret| key.of([secret.as_slice()])))
             .collect()
+    }
+
+    /// The address in one form for both families.
+    fn octets(&self) -> [u8; 16] {
+        match self.address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        }
     }
 
     fn telling(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {

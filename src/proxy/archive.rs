@@ -50,7 +50,7 @@ struct Asking<'a> {
 
 /// Answers a request for an archive.
 pub(super) async fn answer(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answer {
-    let caller = Caller::new(Arc::new(exchange.parts.headers.clone()), exchange.client);
+    let caller = Caller::new(Arc::clone(&exchange.fields), exchange.client);
     let mut asking = Asking { proxy, exchange: &exchange, question, caller, known: None };
     for _ in 0..LOOKS {
         match asking.look().await {
@@ -124,7 +124,7 @@ impl Asking<'_> {
         let source = |range: serve::Span| {
             archive.slices(&granted.grant, range.within(record.length)).map(Body::Slices)
         };
-        (Outcome::Hit, serve::respond(&self.exchange.parts, entity, source))
+        (Outcome::Hit, serve::respond(self.exchange.request(), entity, source))
     }
 
     /// Nothing is held: the answer to a HEAD comes from GitLab's facts, and starts no fill.
@@ -132,7 +132,7 @@ impl Asking<'_> {
         match self.proxy.access.inquire(&self.caller, &self.question).await {
             Admission::Other(other) => {
                 let described =
-                    serve::describe(self.proxy, &self.exchange.parts, self.question.key(), other).await;
+                    serve::describe(self.proxy, self.exchange.request(), self.question.key(), other).await;
                 described
                     .map_or(Step::Pass(Outcome::NotArchive), |response| (Outcome::Described, response).into())
             }
@@ -200,7 +200,7 @@ impl Asking<'_> {
             let growing = arrival.draft().follow(&granted.grant, span.start, span.end)?;
             Some(Body::Growing(growing, Arc::clone(arrival)))
         };
-        (outcome, serve::respond(&self.exchange.parts, entity, source)).into()
+        (outcome, serve::respond(self.exchange.request(), entity, source)).into()
     }
 
     /// A fill came to nothing: those whom GitLab refuses go, the others contend for the lead.

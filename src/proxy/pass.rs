@@ -25,7 +25,7 @@ pub(super) async fn pass(
     outcome: Outcome,
 ) -> (Outcome, Response<Body>) {
     let query = exchange.parts.uri.query().map(str::to_owned);
-    let caller = Caller::new(Arc::new(exchange.parts.headers.clone()), exchange.client);
+    let caller = Caller::new(Arc::clone(&exchange.fields), exchange.client);
     match forward(proxy, exchange).await {
         Ok(response) => {
             if response.status() == StatusCode::UNAUTHORIZED {
@@ -40,7 +40,7 @@ pub(super) async fn pass(
 /// Passes a change on. What it takes away is forgotten before the client learns that it is gone.
 pub(super) async fn write(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcome, Response<Body>) {
     let query = exchange.parts.uri.query().map(str::to_owned);
-    let caller = Caller::new(Arc::new(exchange.parts.headers.clone()), exchange.client);
+    let caller = Caller::new(Arc::clone(&exchange.fields), exchange.client);
     let (outcome, response) = pass(proxy, exchange, Outcome::Write).await;
     if write.was_done(response.status()) {
         match write {
@@ -76,7 +76,8 @@ async fn forward(proxy: &Arc<Proxy>, exchange: Exchange) -> Result<Response<Body
 
 /// The request as GitLab gets it.
 fn outgoing(exchange: Exchange) -> Request<upstream::Body> {
-    let Exchange { mut parts, body, peer, .. } = exchange;
+    let Exchange { mut parts, fields, body, peer, .. } = exchange;
+    parts.headers = Arc::unwrap_or_clone(fields);
     let host = parts.headers.get(header::HOST).cloned().or_else(|| {
         let authority = parts.uri.authority()?;
         HeaderValue::try_from(authority.as_str()).ok()

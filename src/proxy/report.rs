@@ -16,8 +16,8 @@ use super::{Proxy, REQUEST_ID};
 use crate::clock::{Clock, Moment};
 use crate::key::JobId;
 use crate::num::to_u64;
-use crate::route::{Route, Write};
-use crate::telemetry::metrics::From;
+use crate::route::{Class, Route, Write};
+use crate::telemetry::metrics::{self, From};
 use crate::telemetry::{Metrics, Outcome};
 
 /// What is known of a request so far. Neither its query nor a field of it but its ID is kept.
@@ -27,7 +27,7 @@ pub(super) struct Report {
     metrics: Arc<Metrics>,
     broken: Arc<AtomicBool>,
     method: Method,
-    route: &'static str,
+    route: metrics::Route,
     project: Option<String>,
     job: Option<JobId>,
     client: IpAddr,
@@ -53,7 +53,7 @@ impl Report {
             metrics: Arc::clone(&proxy.metrics),
             broken,
             method: parts.method.clone(),
-            route: "malformed",
+            route: metrics::Route::Malformed,
             project: None,
             job: None,
             client,
@@ -69,10 +69,13 @@ impl Report {
     /// The request's route is known.
     pub(super) fn route(&mut self, route: &Route) {
         (self.route, self.job) = match route {
-            Route::Read(question) => (question.class.as_str(), Some(question.job)),
-            Route::Write(Write::Archive(job) | Write::Grants(job)) => ("write", Some(*job)),
-            Route::Write(Write::Job | Write::Broad) => ("write", None),
-            Route::Pass => ("pass", None),
+            Route::Read(question) => match question.class {
+                Class::Job => (metrics::Route::JobArchive, Some(question.job)),
+                Class::Runner => (metrics::Route::RunnerArchive, Some(question.job)),
+            },
+            Route::Write(Write::Archive(job) | Write::Grants(job)) => (metrics::Route::Write, Some(*job)),
+            Route::Write(Write::Job | Write::Broad) => (metrics::Route::Write, None),
+            Route::Pass => (metrics::Route::Pass, None),
         };
         if let Route::Read(question) = route {
             self.project.clone_from(&question.project);
@@ -102,7 +105,7 @@ impl Drop for Report {
         tracing::info!(
             target: "larder::request",
             method = %self.method,
-            route = self.route,
+            route = self.route.as_str(),
             project = self.project.as_deref(),
             job = self.job.map(JobId::get),
             outcome,

@@ -3,11 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::Proxy;
 use super::body::Body;
-use super::{Proxy, is_head};
 use crate::access::Other;
 use crate::conditional::{self, Decision, Validators};
 use crate::fields::{self, Kept};
@@ -29,6 +28,14 @@ pub(super) struct Entity<'a> {
     pub(super) age: Option<Duration>,
 }
 
+/// What decides how much of an archive is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) fields: &'a HeaderMap,
+    /// Whether a head alone is wanted.
+    pub(super) head: bool,
+}
+
 /// A range, or everything from a byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
@@ -44,12 +51,12 @@ impl Span {
 
 /// Answers a GET or HEAD for an archive. `source` opens the bytes, for those that a grant opens them to.
 pub(super) fn respond(
-    request: &Parts,
+    request: Request<'_>,
     entity: Entity<'_>,
     source: impl FnOnce(Span) -> Option<Body>,
 ) -> Response<Body> {
     let validators = Validators { etag: entity.etag, modified: entity.modified };
-    let decision = conditional::decide(&request.headers, validators);
+    let decision = conditional::decide(request.fields, validators);
     let mut fields = described(entity.etag, entity.kept);
     fields.extend(entity.fresh.unwrap_or_default());
     if let Some(age) = entity.age {
@@ -58,12 +65,12 @@ pub(super) fn respond(
     let asked = match (decision, entity.length) {
         (Decision::NotModified, _) => return without_body(StatusCode::NOT_MODIFIED, fields),
         (Decision::Failed, _) => return without_body(StatusCode::PRECONDITION_FAILED, fields),
-        (Decision::Send, Some(length)) if !is_head(request) => asked(request, length),
+        (Decision::Send, Some(length)) if !request.head => asked(request, length),
         _ => Asked::Whole,
     };
     if let Some(length) = entity.length {
         fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if is_head(request) {
+        if request.head {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             return answer(StatusCode::OK, fields, Body::empty());
         }
@@ -86,8 +93,8 @@ pub(super) fn respond(
     }
 }
 
-fn asked(request: &Parts, length: u64) -> Asked {
-    let mut ranges = request.headers.get_all(header::RANGE).iter();
+fn asked(request: Request<'_>, length: u64) -> Asked {
+    let mut ranges = request.fields.get_all(header::RANGE).iter();
     match (ranges.next().map(HeaderValue::to_str), ranges.next()) {
         (Some(Ok(value)), None) => range::read(value, length),
         _ => Asked::Whole,
@@ -95,8 +102,7 @@ fn asked(request: &Parts, length: u64) -> Asked {
 }
 
 fn described(etag: Option<&Etag>, kept: &Kept) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    kept.write_to(&mut fields);
+    let mut fields = kept.fields().clone();
     if let Some(etag) = etag.and_then(|etag| HeaderValue::try_from(etag.as_str()).ok()) {
         fields.insert(header::ETAG, etag);
     }
@@ -130,7 +136,7 @@ fn answer(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
 /// object store is asked for a first byte; `None` if it has nothing to say.
 pub(super) async fn describe(
     proxy: &Proxy,
-    request: &Parts,
+    request: Request<'_>,
     key: Key,
     other: Other,
 ) -> Option<Response<Body>> {

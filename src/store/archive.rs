@@ -31,7 +31,8 @@ pub struct Archive {
 #[derive(Debug)]
 struct Learned {
     facts: Facts,
-    kept: [Option<Kept>; Class::ALL.len()],
+    /// By route; the ones it was filled with until GitLab gives others.
+    kept: [Arc<Kept>; Class::ALL.len()],
 }
 
 impl Archive {
@@ -42,8 +43,10 @@ impl Archive {
         visitors: Arc<Visitors>,
         shared: Arc<Shared>,
     ) -> Self {
+        let kept = Arc::new(record.kept.clone());
         let learned =
-            Mutex::new(Learned { facts: record.facts.clone(), kept: [const { None }; Class::ALL.len()] });
+            Learned { facts: record.facts.clone(), kept: std::array::from_fn(|_| Arc::clone(&kept)) };
+        let learned = Mutex::new(learned);
         Self { record, bytes, data, shared, retired: AtomicBool::new(false), visitors, learned }
     }
 
@@ -77,15 +80,17 @@ impl Archive {
         let mut learned = self.learned.lock();
         learned.facts = facts;
         if let (false, Some(slot)) = (kept.describes_nothing(), learned.kept.get_mut(class.index())) {
-            *slot = Some(kept);
+            *slot = Arc::new(kept);
         }
     }
 
     /// The fields GitLab gives on this route, or gave when the archive was filled.
-    pub fn kept(&self, class: Class) -> Kept {
-        let learned = self.learned.lock();
-        let by_route = learned.kept.get(class.index()).and_then(Option::as_ref);
-        by_route.unwrap_or(&self.record.kept).clone()
+    pub fn kept(&self, class: Class) -> Arc<Kept> {
+        let [job, runner] = &self.learned.lock().kept;
+        Arc::clone(match class {
+            Class::Job => job,
+            Class::Runner => runner,
+        })
     }
 
     /// A range of its bytes; nothing without a grant that names it, and nothing beyond its end.

@@ -5,15 +5,12 @@ use std::time::SystemTime;
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Lines that wait for a slow reader of standard error; at some 500 bytes each 4 MiB at most. Further lines are
-/// dropped and counted: a full pipe must not stop downloads.
-const WAITING_LINES: usize = 8192;
+use super::lines::{Lines, Worker};
 
 /// What the operator decides about log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,26 +87,28 @@ pub enum Error {
     /// The process has a subscriber already.
     #[error("log lines already go elsewhere in this process; start logging once")]
     Taken(#[source] tracing_subscriber::util::TryInitError),
+    /// The operating system gave no thread.
+    #[error("no thread to write log lines; raise the limit on processes")]
+    Thread(#[source] io::Error),
 }
 
 /// Keeps logging alive; dropping it writes what waits and says how many lines were lost.
 #[derive(Debug)]
 pub struct Guard {
-    worker: Option<WorkerGuard>,
-    lost: ErrorCounter,
+    worker: Worker,
     json: bool,
 }
 
 impl Guard {
     /// Lines dropped so far because standard error was too slow.
     pub fn lost_lines(&self) -> usize {
-        self.lost.dropped_lines()
+        self.worker.lost()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        drop(self.worker.take());
+        self.worker.finish();
         if let Some(line) = farewell(self.lost_lines(), self.json, SystemTime::now()) {
             // Nobody is left to hear of a failure.
             let _ = writeln!(io::stderr(), "{line}");
@@ -122,13 +121,9 @@ pub fn init(settings: &Settings) -> Result<Guard, Error> {
     let terminal = io::stderr().is_terminal();
     let json = settings.format.is_json(terminal);
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let (writer, worker) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .lossy(true)
-        .thread_name("larder-log")
-        .finish(io::stderr());
-    let guard = Guard { worker: Some(worker), lost: writer.error_counter(), json };
-    subscriber(json, settings.level, colour, writer).try_init().map_err(Error::Taken)?;
+    let (lines, worker) = Lines::start(io::stderr()).map_err(Error::Thread)?;
+    let guard = Guard { worker, json };
+    subscriber(json, settings.level, colour, lines).try_init().map_err(Error::Taken)?;
     Ok(guard)
 }
 

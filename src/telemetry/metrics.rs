@@ -3,11 +3,9 @@
 //! Every label is an enum of ours or a name from a fixed list: no label comes from a request, so the number of series
 //! is bounded by construction.
 
-use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,32 +14,34 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::outcome::Outcome;
 
-type Bytes = Counter<u64, AtomicU64>;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    route: &'static str,
-    outcome: &'static str,
+/// Which kind of request is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// An archive by the API.
+    JobArchive,
+    /// An archive by the runner's route.
+    RunnerArchive,
+    /// A change.
+    Write,
+    /// Everything else.
+    Pass,
+    /// What wasn't well formed.
+    Malformed,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
-    route: &'static str,
-}
+impl Route {
+    const ALL: [Self; 5] = [Self::JobArchive, Self::RunnerArchive, Self::Write, Self::Pass, Self::Malformed];
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Result {
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Source {
-    source: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    kind: &'static str,
+    /// The route's name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JobArchive => "job_archive",
+            Self::RunnerArchive => "runner_archive",
+            Self::Write => "write",
+            Self::Pass => "pass",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 /// Where served bytes came from.
@@ -56,6 +56,8 @@ pub enum From {
 }
 
 impl From {
+    const ALL: [Self; 3] = [Self::Store, Self::Fill, Self::Upstream];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Store => "store",
@@ -85,6 +87,16 @@ pub enum Fill {
 }
 
 impl Fill {
+    const ALL: [Self; 7] = [
+        Self::Stored,
+        Self::Refused,
+        Self::NotArchive,
+        Self::NoRoom,
+        Self::Broken,
+        Self::Overtaken,
+        Self::Unstored,
+    ];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "stored",
@@ -114,6 +126,8 @@ pub enum Probe {
 }
 
 impl Probe {
+    const ALL: [Self; 5] = [Self::Yes, Self::Other, Self::Refused, Self::NotOurs, Self::Down];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Yes => "yes",
@@ -137,6 +151,8 @@ pub enum Grant {
 }
 
 impl Grant {
+    const ALL: [Self; 3] = [Self::Remembered, Self::Asked, Self::Grace];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Remembered => "remembered",
@@ -167,15 +183,14 @@ pub struct Sizes {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: Family<Request, Counter>,
-    duration: Family<Route, Histogram, fn() -> Histogram>,
-    first_byte: Family<Route, Histogram, fn() -> Histogram>,
-    served: Family<Source, Bytes>,
-    fetched: Bytes,
-    fills: Family<Result, Counter>,
-    probes: Family<Result, Counter>,
-    grants: Family<Result, Counter>,
-    upstream_errors: Family<Kind, Counter>,
+    requests: Vec<(Route, Counters<Outcome>)>,
+    seconds: Vec<(Route, Histogram, Histogram)>,
+    served: Counters<From>,
+    fetched: Counter,
+    fills: Counters<Fill>,
+    probes: Counters<Probe>,
+    grants: Counters<Grant>,
+    upstream_errors: Family<Labels, Counter>,
     malformed: Counter,
     evictions: Counter,
     /// Connections open now.
@@ -183,93 +198,123 @@ pub struct Metrics {
     sizes: [Gauge; 5],
 }
 
-/// 1 ms to 65 s in steps of 4: from a hit to a long download.
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.001, 4.0, 9))
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("larder");
-        let requests = Family::default();
-        registry.register("requests", "Requests by route and outcome", requests.clone());
-        let duration = Family::<Route, Histogram, fn() -> Histogram>::new_with_constructor(seconds);
-        registry.register_with_unit(
-            "request_duration",
-            "Time to the last byte",
-            Unit::Seconds,
-            duration.clone(),
-        );
-        let first_byte = Family::<Route, Histogram, fn() -> Histogram>::new_with_constructor(seconds);
-        registry.register_with_unit(
-            "answer_delay",
-            "Time to an answer's head",
-            Unit::Seconds,
-            first_byte.clone(),
-        );
+        let requests = family(&mut registry, "requests", "Requests by route and outcome");
+        let whole = histograms(&mut registry, "request_duration", "Time to the last byte");
+        let head = histograms(&mut registry, "answer_delay", "Time to an answer's head");
         let served = Family::default();
         registry.register_with_unit("served", "Body bytes sent to clients", Unit::Bytes, served.clone());
-        let fetched = Bytes::default();
+        let fetched = Counter::default();
         registry.register_with_unit("fetched", "Body bytes fetched by fills", Unit::Bytes, fetched.clone());
-        let fills = Family::default();
-        registry.register("fills", "Fills by result", fills.clone());
-        let probes = Family::default();
-        registry.register("probes", "Questions to GitLab about access by result", probes.clone());
-        let grants = Family::default();
-        registry.register("grants", "Admissions by how they were had", grants.clone());
-        let upstream_errors = Family::default();
-        registry.register(
-            "upstream_errors",
-            "Failed exchanges with GitLab or its store",
-            upstream_errors.clone(),
-        );
+        let fills = family(&mut registry, "fills", "Fills by result");
+        let probes = family(&mut registry, "probes", "Questions to GitLab about access by result");
+        let grants = family(&mut registry, "grants", "Admissions by how they were had");
+        let upstream_errors =
+            family(&mut registry, "upstream_errors", "Failed exchanges with GitLab or its store");
         let malformed = Counter::default();
         registry.register("malformed_requests", "Requests that were not HTTP", malformed.clone());
         let evictions = Counter::default();
         registry.register("evictions", "Archives that made room for others", evictions.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open now", connections.clone());
-        let sizes: [Gauge; 5] = std::array::from_fn(|_| Gauge::default());
-        let names = [
-            ("store_archives", "Archives in the store"),
-            ("store_size_bytes", "Bytes taken of the store's budget"),
-            ("store_budget_bytes", "The store's budget"),
-            ("grants_remembered", "Grants remembered now"),
-            ("fills_running", "Fills under way now"),
-        ];
-        for ((name, help), gauge) in names.iter().zip(&sizes) {
-            registry.register(*name, *help, gauge.clone());
-        }
+        let outcomes = |route: Route| {
+            Counters::of(&requests, &Outcome::ALL, |outcome| {
+                vec![("route", route.as_str()), ("outcome", outcome.as_str())]
+            })
+        };
+        let by_route = |family: &Family<Labels, Histogram, fn() -> Histogram>, route: Route| {
+            family.get_or_create(&vec![("route", route.as_str())]).clone()
+        };
         Self {
-            registry,
-            requests,
-            duration,
-            first_byte,
-            served,
+            requests: Route::ALL.iter().map(|route| (*route, outcomes(*route))).collect(),
+            seconds: Route::ALL
+                .iter()
+                .map(|route| (*route, by_route(&head, *route), by_route(&whole, *route)))
+                .collect(),
+            served: Counters::of(&served, &From::ALL, |from| vec![("source", from.as_str())]),
             fetched,
-            fills,
-            probes,
-            grants,
+            fills: Counters::of(&fills, &Fill::ALL, |fill| vec![("result", fill.as_str())]),
+            probes: Counters::of(&probes, &Probe::ALL, |probe| vec![("result", probe.as_str())]),
+            grants: Counters::of(&grants, &Grant::ALL, |grant| vec![("result", grant.as_str())]),
             upstream_errors,
             malformed,
             evictions,
             connections,
-            sizes,
+            sizes: sizes(&mut registry),
+            registry,
         }
     }
 }
 
+type Labels = Vec<(&'static str, &'static str)>;
+
+/// The counters of one family, found once: a look-up by label for each request costs more than the counting.
+#[derive(Debug)]
+struct Counters<L>(Vec<(L, Counter)>);
+
+impl<L: Copy + PartialEq> Counters<L> {
+    fn of(family: &Family<Labels, Counter>, all: &[L], labels: impl Fn(L) -> Labels) -> Self {
+        Self(all.iter().map(|label| (*label, family.get_or_create(&labels(*label)).clone())).collect())
+    }
+
+    fn add(&self, label: L, n: u64) {
+        if let Some((_, counter)) = self.0.iter().find(|(other, _)| *other == label) {
+            counter.inc_by(n);
+        }
+    }
+}
+
+fn family(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+/// 1 ms to 65 s in steps of 4: from a hit to a long download.
+fn histograms(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> Family<Labels, Histogram, fn() -> Histogram> {
+    let family = Family::<Labels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+        Histogram::new(exponential_buckets(0.001, 4.0, 9))
+    });
+    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+    family
+}
+
+fn sizes(registry: &mut Registry) -> [Gauge; 5] {
+    [
+        ("store_archives", "Archives in the store"),
+        ("store_size_bytes", "Bytes taken of the store's budget"),
+        ("store_budget_bytes", "The store's budget"),
+        ("grants_remembered", "Grants remembered now"),
+        ("fills_running", "Fills under way now"),
+    ]
+    .map(|(name, help)| {
+        let gauge = Gauge::default();
+        registry.register(name, help, gauge.clone());
+        gauge
+    })
+}
+
 impl Metrics {
     /// A request has been answered to its last byte, or has ended otherwise.
-    pub fn request(&self, route: &'static str, outcome: Outcome, head: Duration, whole: Duration) {
-        self.requests.get_or_create(&Request { route, outcome: outcome.as_str() }).inc();
-        self.first_byte.get_or_create(&Route { route }).observe(head.as_secs_f64());
-        self.duration.get_or_create(&Route { route }).observe(whole.as_secs_f64());
+    pub fn request(&self, route: Route, outcome: Outcome, head: Duration, whole: Duration) {
+        if let Some((_, outcomes)) = self.requests.iter().find(|(other, _)| *other == route) {
+            outcomes.add(outcome, 1);
+        }
+        if let Some((_, heads, wholes)) = self.seconds.iter().find(|(other, ..)| *other == route) {
+            heads.observe(head.as_secs_f64());
+            wholes.observe(whole.as_secs_f64());
+        }
     }
 
     /// Body bytes have been handed to a client's connection.
     pub fn served(&self, from: From, bytes: u64) {
-        self.served.get_or_create(&Source { source: from.as_str() }).inc_by(bytes);
+        self.served.add(from, bytes);
     }
 
     /// A fill has received bytes.
@@ -279,22 +324,22 @@ impl Metrics {
 
     /// A fill has ended.
     pub fn fill(&self, result: Fill) {
-        self.fills.get_or_create(&Result { result: result.as_str() }).inc();
+        self.fills.add(result, 1);
     }
 
     /// GitLab has been asked about access.
     pub fn probe(&self, result: Probe) {
-        self.probes.get_or_create(&Result { result: result.as_str() }).inc();
+        self.probes.add(result, 1);
     }
 
     /// Somebody has been let in.
     pub fn grant(&self, how: Grant) {
-        self.grants.get_or_create(&Result { result: how.as_str() }).inc();
+        self.grants.add(how, 1);
     }
 
     /// An exchange with GitLab or its store has failed.
     pub fn upstream_error(&self, kind: &'static str) {
-        self.upstream_errors.get_or_create(&Kind { kind }).inc();
+        self.upstream_errors.get_or_create(&vec![("kind", kind)]).inc();
     }
 
     /// A connection has sent what isn't HTTP.
@@ -310,10 +355,8 @@ impl Metrics {
         }
         self.evictions.inc_by(sizes.evicted.saturating_sub(self.evictions.get()));
         let mut page = String::new();
-        if text::encode(&mut page, &self.registry).is_err() {
-            // Writing to a string doesn't fail; an encoder that does has nothing to say.
-            let _ = page.write_str("# EOF\n");
-        }
+        // Writing to a string doesn't fail, and an encoder that does has nothing to say.
+        let _ = text::encode(&mut page, &self.registry);
         page
     }
 }
@@ -325,7 +368,7 @@ mod tests {
     #[test]
     fn the_page_holds_every_family() {
         let metrics = Metrics::default();
-        metrics.request("job_archive", Outcome::Hit, Duration::ZERO, Duration::from_millis(2));
+        metrics.request(Route::JobArchive, Outcome::Hit, Duration::ZERO, Duration::from_millis(2));
         metrics.served(From::Store, 10);
         metrics.fetched(20);
         metrics.fill(Fill::Stored);

@@ -95,7 +95,7 @@ impl Access {
             return Admission::Granted(Granted { grant, said: None });
         }
         let epoch = self.epochs.now(question.job);
-        let share = !self.settings.ttl.is_zero();
+        let share = self.settings.ttl;
         let probed =
             self.probes.ask(asking, caller, question, Some((subject.id, subject.facts)), epoch, share).await;
         let probed = match probed {
@@ -112,7 +112,7 @@ impl Access {
     pub async fn inquire(&self, caller: &Caller, question: &Question) -> Admission {
         let asking = caller.asking(&self.key, question);
         let epoch = self.epochs.now(question.job);
-        let share = !self.settings.ttl.is_zero();
+        let share = self.settings.ttl;
         match self.probes.ask(asking, caller, question, None, epoch, share).await {
             Err(error) => self.down(error),
             Ok(probed) => match judge::judge(None, probed.answer(), &self.rules, caller.host()) {

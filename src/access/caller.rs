@@ -96,8 +96,10 @@ impl Caller {
     /// What a 401 to this caller revokes: each of its credentials by itself, however it was passed, and the caller
     /// as a whole.
     pub fn revocable(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
-        let whole = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-        let whole = key.of(whole.chain([self.octets().as_slice()]));
+        let queried: Vec<Vec<u8>> = query_secrets(query.unwrap_or_default()).collect();
+        let octets = self.octets();
+        let telling = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        let whole = key.of(telling.chain([octets.as_slice()]).chain(queried.iter().map(Vec::as_slice)));
         self.secrets(key, query).into_iter().chain([whole]).collect()
     }
 
@@ -105,9 +107,10 @@ impl Caller {
     pub fn secrets(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
         let fields = self.fields.iter().filter(|(name, _)| SECRETS.contains(&name.as_str()));
         let fields = fields.map(|(_, value)| key.of([bare(value.as_bytes())]));
-        fields
-            .chain(query_secrets(query.unwrap_or_default()).map(|secret| key.of([secret.as_slice()])))
-            .collect()
+        let cookies =
+            self.fields.get_all(header::COOKIE).iter().flat_map(|line| session_cookies(line.as_bytes()));
+        let queried = query_secrets(query.unwrap_or_default()).map(|secret| key.of([secret.as_slice()]));
+        fields.chain(cookies.map(|value| key.of([value]))).chain(queried).collect()
     }
 
     /// The address in one form for both families.
@@ -141,6 +144,17 @@ fn bare(value: &[u8]) -> &[u8] {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token.trim_ascii(),
         _ => value,
     }
+}
+
+/// The values of the cookies that sign somebody in (`_gitlab_session`, Devise's `remember_user_token`); the others on
+/// the line come and go while the session stays.
+fn session_cookies(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let pairs = line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    pairs.filter_map(|pair| {
+        let (name, value) = pair.split_at_checked(pair.iter().position(|byte| *byte == b'=')?)?;
+        let signs_in = name.ends_with(b"_session") || name.starts_with(b"remember_");
+        if signs_in { value.strip_prefix(b"=") } else { None }
+    })
 }
 
 /// The decoded values of the credential pairs in a query, however the query is spelt.
@@ -236,7 +250,26 @@ mod tests {
             let caller = caller(&pairs, "10.0.0.1");
             assert!(caller.secrets(&key, query).contains(&token), "{pairs:?} {query:?}");
             assert_eq!(caller.revocable(&key, query).len(), 2);
+            let whole = *caller.revocable(&key, query).last().unwrap();
+            let nobody = *super::tests::caller(&[], "10.0.0.1").revocable(&key, None).last().unwrap();
+            assert_ne!(whole, nobody, "{pairs:?} {query:?}");
         }
+    }
+
+    #[test]
+    fn a_session_is_the_same_among_other_cookies() {
+        let key = Fingerprinter::random().unwrap();
+        let session = key.of([b"s3".as_slice()]);
+        for line in
+            ["_gitlab_session=s3", "theme=dark; _gitlab_session=s3; a=b", "_gitlab_session=s3;x=_session=y"]
+        {
+            assert!(caller(&[("cookie", line)], "10.0.0.1").secrets(&key, None).contains(&session), "{line}");
+        }
+        assert_eq!(
+            caller(&[("cookie", "theme=s3")], "10.0.0.1").secrets(&key, None).len(),
+            1,
+            "the line itself"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
@@ -46,12 +47,21 @@ pub(super) type Result = std::result::Result<Arc<Probed>, Arc<upstream::Error>>;
 /// Who asks, about which archive.
 type Same = (Fingerprint, Option<ArchiveId>);
 
+/// A question under way.
+#[derive(Debug)]
+struct Running {
+    asked_at: Moment,
+    answer: watch::Receiver<Option<Result>>,
+}
+
+type List = Arc<Mutex<HashMap<Same, Running>>>;
+
 /// Questions under way, so that one caller's many parallel downloads ask once. Bounded by the connections there are.
 #[derive(Debug)]
 pub(super) struct Probes {
     upstream: Arc<Upstream>,
     clock: Clock,
-    running: Arc<Mutex<HashMap<Same, watch::Receiver<Option<Result>>>>>,
+    running: List,
 }
 
 impl Probes {
@@ -59,8 +69,8 @@ impl Probes {
         Self { upstream, clock, running: Arc::default() }
     }
 
-    /// Asks, or with `share` waits for the answer to the same question of the same caller in the same epoch. Whoever
-    /// arrives while it runs may share it: it is no older than a grant that may be remembered.
+    /// Asks, or waits for the answer to the same question of the same caller if that was sent less than `share` ago:
+    /// it is then no older than a grant that may be remembered.
     pub(super) async fn ask(
         &self,
         asking: Fingerprint,
@@ -68,7 +78,7 @@ impl Probes {
         question: &Question,
         held: Option<(ArchiveId, &Facts)>,
         epoch: Epoch,
-        share: bool,
+        share: Duration,
     ) -> Result {
         let sending = Sending {
             upstream: Arc::clone(&self.upstream),
@@ -78,28 +88,28 @@ impl Probes {
             asked_at: self.clock.now(),
             epoch,
         };
-        if !share {
+        if share.is_zero() {
             return sending.send().await;
         }
-        let mut answer = self.join((asking, held.map(|(id, _)| id)), sending);
+        let mut answer = self.join((asking, held.map(|(id, _)| id)), sending, share);
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().unwrap_or_else(gone),
             Err(_) => gone(),
         }
     }
 
-    fn join(&self, same: Same, sending: Sending) -> watch::Receiver<Option<Result>> {
+    fn join(&self, same: Same, sending: Sending, share: Duration) -> watch::Receiver<Option<Result>> {
         let mut running = self.running.lock();
-        if let Some(answer) = running.get(&same) {
-            return answer.clone();
+        let young = |running: &&Running| sending.asked_at.since(running.asked_at) < share;
+        if let Some(running) = running.get(&same).filter(young) {
+            return running.answer.clone();
         }
         let (tell, answer) = watch::channel(None);
-        running.insert(same, answer.clone());
+        running.insert(same, Running { asked_at: sending.asked_at, answer: answer.clone() });
         drop(running);
-        let registry = Arc::clone(&self.running);
+        let leave = Leave { list: Arc::clone(&self.running), same, answer: answer.clone() };
         // A task of its own: whoever leaves takes nobody's answer along.
         crate::rt::spawn(async move {
-            let leave = Leave { registry, same };
             let result = sending.send().await;
             drop(leave);
             tell.send_replace(Some(result));
@@ -108,15 +118,19 @@ impl Probes {
     }
 }
 
-/// Takes a question off the list when its answer is there, or when its task dies.
+/// Takes a question off the list when its answer is there, or when its task dies; not the one that replaced it.
 struct Leave {
-    registry: Arc<Mutex<HashMap<Same, watch::Receiver<Option<Result>>>>>,
+    list: List,
     same: Same,
+    answer: watch::Receiver<Option<Result>>,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.same);
+        let mut list = self.list.lock();
+        if list.get(&self.same).is_some_and(|running| running.answer.same_channel(&self.answer)) {
+            list.remove(&self.same);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Stage {
     Asking,
     /// The archive is arriving.
     Growing(Arc<Arrival>),
+    /// It is over: what it brought is in the store, or lost.
+    Landed,
     /// It brought no archive: whoever waited asks for himself.
     Ended {
         /// It was an archive, for which there is no room: asking again changes nothing.
@@ -50,19 +52,27 @@ impl Flight {
         self.stage.send_replace(stage);
     }
 
-    /// Its task has ended, well or not. Those who still wait for its first word, or for more bytes, get a last one.
+    /// Its task has ended, well or not, and it is off the list. Those who still wait for its first word, or for more
+    /// bytes, get a last one.
     pub(super) fn end(&self) {
-        self.stage.send_if_modified(|stage| match stage {
-            Stage::Asking => {
-                *stage = Stage::Ended { no_room: false };
-                true
-            }
-            Stage::Growing(arrival) => {
-                arrival.draft.break_off_if_growing();
-                false
-            }
-            Stage::Ended { .. } => false,
+        self.stage.send_modify(|stage| {
+            *stage = match stage {
+                Stage::Asking => Stage::Ended { no_room: false },
+                Stage::Growing(arrival) => {
+                    arrival.draft.break_off_if_growing();
+                    Stage::Landed
+                }
+                Stage::Landed => Stage::Landed,
+                Stage::Ended { no_room } => Stage::Ended { no_room: *no_room },
+            };
         });
+    }
+
+    /// Waits until it is over and off the list.
+    pub async fn over(&self) {
+        let mut stage = self.stage.subscribe();
+        // The sender lives in `self`: there is always a last word.
+        let _ = stage.wait_for(|stage| matches!(stage, Stage::Landed | Stage::Ended { .. })).await;
     }
 
     /// Waits until GitLab has answered the leader.

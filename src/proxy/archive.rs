@@ -164,21 +164,22 @@ impl Asking<'_> {
     /// Somebody else leads: this caller asks for himself, once there is something to ask about.
     async fn follow(&self, flight: &Arc<Flight>) -> Step {
         match flight.answered().await {
-            Stage::Growing(arrival) => self.join(&arrival).await,
+            Stage::Growing(arrival) => self.join(flight, &arrival).await,
+            Stage::Landed => Step::Again,
             Stage::Ended { no_room: true } => Step::Pass(Outcome::NoRoom),
             Stage::Ended { no_room: false } | Stage::Asking => self.inquire().await,
         }
     }
 
-    async fn join(&self, arrival: &Arc<Arrival>) -> Step {
+    async fn join(&self, flight: &Flight, arrival: &Arc<Arrival>) -> Step {
         let subject = Subject { id: arrival.id(), facts: arrival.facts(), visitors: arrival.visitors() };
         match self.admit(subject).await {
             // Nothing of what follows crosses from GitLab any more.
             Ok(granted) if arrival.is_all_here() => self.growing(arrival, granted, Outcome::Hit),
             Ok(granted) => self.growing(arrival, granted, Outcome::Collapsed),
             Err(Turned::Other(facts)) if arrival.facts().relate(&facts) == Relation::Unproven => {
-                // Nothing says that it is another one, and its end will say whether it is this one.
-                arrival.draft().ended().await;
+                // Nothing says that it is another one, and the stored archive will say whether it is this one.
+                flight.over().await;
                 Step::Again
             }
             Err(Turned::Other(_)) => Step::Pass(Outcome::Changed),

@@ -141,12 +141,6 @@ impl Draft {
         &self.visitors
     }
 
-    /// Waits until no more will come.
-    pub async fn ended(&self) {
-        // An error can't be: the sender lives in `self`.
-        let _ = self.subscribe().wait_for(|progress| progress.end != End::Growing).await;
-    }
-
     /// Says that no more will come.
     pub fn break_off(&self) {
         self.progress.send_modify(|progress| progress.end = End::Broken);

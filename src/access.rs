@@ -23,7 +23,7 @@ use probe::{Probed, Probes};
 
 use crate::clock::Clock;
 use crate::fields::{self, Kept};
-use crate::grant::{Facts, Grant, Location, StorageRules, Visitors, Yes, judge};
+use crate::grant::{Facts, Grant, Location, Relation, StorageRules, Visitors, Yes, judge};
 use crate::key::{ArchiveId, JobId};
 use crate::route::Question;
 use crate::secret::{Fingerprint, Fingerprinter};
@@ -117,8 +117,10 @@ impl Access {
             Err(error) => self.down(error),
             Ok(probed) => match judge::judge(None, probed.answer(), &self.rules, caller.host()) {
                 // Nothing is held that a yes could name.
-                judge::Verdict::Yes(_, facts) => self.other(facts, None, &probed),
-                judge::Verdict::Other(facts, location) => self.other(facts, location, &probed),
+                judge::Verdict::Yes(_, facts) => self.other(Relation::Same, facts, None, &probed),
+                judge::Verdict::Other(relation, facts, location) => {
+                    self.other(relation, facts, location, &probed)
+                }
                 judge::Verdict::Refused => self.refuse(caller, question, asking, None, &probed),
                 judge::Verdict::NotOurs => self.not_ours(),
             },
@@ -206,9 +208,9 @@ impl Access {
                 let said = Said { facts, kept, fresh: fields::fresh(&probed.fields) };
                 Admission::Granted(Granted { grant, said: Some(said) })
             }
-            judge::Verdict::Other(facts, location) => {
+            judge::Verdict::Other(relation, facts, location) => {
                 self.grants.forget(asking);
-                self.other(facts, location, probed)
+                self.other(relation, facts, location, probed)
             }
             judge::Verdict::Refused => self.refuse(caller, question, asking, Some(subject), probed),
             judge::Verdict::NotOurs => {
@@ -252,9 +254,15 @@ impl Access {
         Admission::Refused(Refusal { status: probed.status, fields: probed.fields.clone(), body, gone })
     }
 
-    fn other(&self, facts: Facts, location: Option<Location>, probed: &Probed) -> Admission {
+    fn other(
+        &self,
+        relation: Relation,
+        facts: Facts,
+        location: Option<Location>,
+        probed: &Probed,
+    ) -> Admission {
         self.metrics.probe(metrics::Probe::Other);
-        Admission::Other(Other { facts, location, fields: probed.fields.clone() })
+        Admission::Other(Other { relation, facts, location, fields: probed.fields.clone() })
     }
 
     fn not_ours(&self) -> Admission {

@@ -73,8 +73,8 @@ pub struct Leader {
 pub enum Led {
     /// An archive, as it grows, what opens it, and the fields that belong to this very answer.
     Growing(Arc<Arrival>, Arc<Grant>, HeaderMap),
-    /// GitLab's own answer, which is his alone.
-    Relay(Relayed),
+    /// GitLab's own answer, which is his alone, and why it is.
+    Relay(Relayed, metrics::Fill),
     /// His own request must be passed on as it is.
     Pass(metrics::Fill),
     /// GitLab couldn't be asked.

@@ -31,9 +31,11 @@
 //! fill                                                 one transfer an archive, followed while it grows
 //! access                                               caller x archive -> Grant; asks GitLab, remembers briefly
 //! store | upstream | archive | admin                   files and index | GitLab | zip | the operator's listener
-//! grant | fields | conditional                         pure: facts and verdicts | kept fields | preconditions
+//! conditional                                          pure: preconditions
+//! grant | fields                                       pure: facts and verdicts | kept fields
 //! route | hop | range | origin                         pure: what is asked | what travels on | byte ranges | URLs
-//! telemetry | key | clock | secret | rt | num          the ground
+//! telemetry | key | clock | secret | rt                the ground
+//! num                                                  lengths in memory and in files
 //! ```
 //!
 //! # Words

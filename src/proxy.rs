@@ -98,7 +98,7 @@ impl Proxy {
         let id = self.request_id(&parts.headers);
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
-        let mut report = Report::new(&self, &parts, client, started, connection.broken);
+        let mut report = Report::new(&self, &parts, &id, client, started, connection.broken);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
         let exchange = Exchange { parts, fields, body, peer: connection.peer, client, started };
         let (outcome, mut response) = self.answer(exchange, &mut report).await;

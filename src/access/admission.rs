@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::clock::Moment;
 use crate::fields::Kept;
-use crate::grant::{Epoch, Facts, Grant, Location, Visitors};
+use crate::grant::{Epoch, Facts, Grant, Location, Relation, Visitors};
 use crate::key::ArchiveId;
 use crate::upstream;
 
@@ -42,6 +42,8 @@ pub enum Admission {
 /// What GitLab has now, as far as its answer to a probe tells.
 #[derive(Debug)]
 pub struct Other {
+    /// What it is to the subject.
+    pub relation: Relation,
     /// Its facts.
     pub facts: Facts,
     /// Where it is, if in an object store.

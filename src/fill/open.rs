@@ -49,8 +49,10 @@ impl Opened {
     /// The answer as its leader's alone: GitLab's body, or GitLab's redirect for a client that takes one.
     pub(super) fn relay(self, takes_redirect: bool, why: Fill) -> Led {
         match self.redirect {
-            None => Led::Relay(Relayed { head: self.head, first: self.first, rest: self.body }),
-            Some((head, rest)) if takes_redirect => Led::Relay(Relayed { head, first: Bytes::new(), rest }),
+            None => Led::Relay(Relayed { head: self.head, first: self.first, rest: self.body }, why),
+            Some((head, rest)) if takes_redirect => {
+                Led::Relay(Relayed { head, first: Bytes::new(), rest }, why)
+            }
             Some(_) => Led::Pass(why),
         }
     }
@@ -90,7 +92,7 @@ impl Fills {
             Opening::Relay => {
                 let refused = head.status.is_client_error() || head.status.is_server_error();
                 let result = if refused { Fill::Refused } else { Fill::NotArchive };
-                Err((Box::new(Led::Relay(Relayed { head, first: Bytes::new(), rest: body })), result))
+                Err((Box::new(Led::Relay(Relayed { head, first: Bytes::new(), rest: body }, result)), result))
             }
         }
     }
@@ -159,7 +161,7 @@ impl Fills {
 /// GitLab's redirect, for a client that asked for one; whoever didn't asks GitLab as he did.
 fn as_asked(leader: &Leader, head: Parts, rest: Fetched) -> Refused {
     let led = if leader.takes_redirect {
-        Led::Relay(Relayed { head, first: Bytes::new(), rest })
+        Led::Relay(Relayed { head, first: Bytes::new(), rest }, Fill::NotArchive)
     } else {
         Led::Pass(Fill::NotArchive)
     };

@@ -63,8 +63,9 @@ impl Condition {
 pub enum Verdict {
     /// This caller may have the very archive that is held; these are all the facts now known of it.
     Yes(Yes, Facts),
-    /// This caller may have what GitLab has now, which isn't proven to be what is held. Where it leads if elsewhere.
-    Other(Facts, Option<Location>),
+    /// This caller may have what GitLab has now, which is different from what is held or not proven to be the same;
+    /// its facts, and where it is if elsewhere.
+    Other(Relation, Facts, Option<Location>),
     /// GitLab refuses; the answer is the caller's.
     Refused,
     /// Not an answer to our question (a redirect of GitLab's own, a condition nobody sent): the caller's own request
@@ -82,8 +83,10 @@ pub fn judge(held: Option<&Facts>, answer: Answer<'_>, rules: &StorageRules, own
         StatusCode::PARTIAL_CONTENT => {
             part(answer, condition.range).map_or(Verdict::NotOurs, |f| compare(held, f, None))
         }
-        // Our own range reaches past the end of what is there now: another archive, about which nothing was said.
-        StatusCode::RANGE_NOT_SATISFIABLE if held.is_some() => Verdict::Other(Facts::default(), None),
+        // Our own range lies beyond the end of what is there now: another archive, about which nothing was said.
+        StatusCode::RANGE_NOT_SATISFIABLE if held.is_some() => {
+            Verdict::Other(Relation::Different, Facts::default(), None)
+        }
         status if is_storage_redirect(status) => match rules.location(answer.fields, own) {
             Some(location) => {
                 let facts = Facts { object: Some(location.object()), ..Facts::default() };
@@ -122,13 +125,13 @@ pub fn open(status: StatusCode, fields: &HeaderMap, rules: &StorageRules, own: O
     }
 }
 
-/// The facts of an object in a store, from its answer to a ranged GET for the first byte.
-pub fn object_facts(status: StatusCode, fields: &HeaderMap) -> Option<Facts> {
+/// The facts of an object in a store, from its answer to a GET for the first bytes, up to `last`.
+pub fn object_facts(status: StatusCode, fields: &HeaderMap, last: u64) -> Option<Facts> {
     let answer = Answer { status, fields, body: None };
     let facts = match status {
         _ if is_encoded(fields) => return None,
         StatusCode::OK => whole(answer),
-        StatusCode::PARTIAL_CONTENT => part(answer, (0, 0))?,
+        StatusCode::PARTIAL_CONTENT => part(answer, (0, last))?,
         _ => return None,
     };
     // The store's own tag isn't GitLab's word.
@@ -160,9 +163,10 @@ fn not_modified(held: Option<&Facts>, condition: &Condition, fields: &HeaderMap)
 }
 
 fn compare(held: Option<&Facts>, seen: Facts, location: Option<Location>) -> Verdict {
-    match held {
-        Some(held) if held.relate(&seen) == Relation::Same => Verdict::Yes(Yes(()), join(held, seen)),
-        _ => Verdict::Other(seen, location),
+    match held.map(|held| (held, held.relate(&seen))) {
+        Some((held, Relation::Same)) => Verdict::Yes(Yes(()), join(held, seen)),
+        Some((_, relation)) => Verdict::Other(relation, seen, location),
+        None => Verdict::Other(Relation::Unproven, seen, location),
     }
 }
 

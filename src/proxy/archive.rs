@@ -9,7 +9,7 @@ use super::serve::{self, Entity};
 use super::{Exchange, Proxy, answer, is_head, pass};
 use crate::access::{Admission, Caller, Granted, Refusal, Said, Subject};
 use crate::fill::{Arrival, Flight, Joined, Leader, Led, Stage};
-use crate::grant::{Facts, Relation};
+use crate::grant::Relation;
 use crate::key::ArchiveId;
 use crate::route::{Class, Question};
 use crate::store::Archive;
@@ -149,14 +149,8 @@ impl Asking<'_> {
                 let said = Said { facts: arrival.facts().clone(), kept: arrival.kept().clone(), fresh };
                 self.growing(&arrival, Granted { grant, said: Some(said) }, Outcome::Stored)
             }
-            Led::Relay(relayed) => {
-                let status = relayed.head.status;
-                let refused = status.is_client_error() || status.is_server_error();
-                let outcome = if refused { Outcome::Refused } else { Outcome::NotArchive };
-                (outcome, answer::relayed(relayed)).into()
-            }
-            Led::Pass(metrics::Fill::NoRoom) => Step::Pass(Outcome::NoRoom),
-            Led::Pass(_) => Step::Pass(Outcome::NotArchive),
+            Led::Relay(relayed, why) => (outcome(why), answer::relayed(relayed)).into(),
+            Led::Pass(why) => Step::Pass(outcome(why)),
             Led::Failed(error) => (Outcome::Refused, answer::failed(&error)).into(),
         }
     }
@@ -172,12 +166,15 @@ impl Asking<'_> {
     }
 
     async fn join(&self, flight: &Flight, arrival: &Arc<Arrival>) -> Step {
+        if arrival.is_all_here() {
+            // In a moment it is in the store, or known not to be an archive.
+            flight.over().await;
+            return Step::Again;
+        }
         let subject = Subject { id: arrival.id(), facts: arrival.facts(), visitors: arrival.visitors() };
         match self.admit(subject).await {
-            // Nothing of what follows crosses from GitLab any more.
-            Ok(granted) if arrival.is_all_here() => self.growing(arrival, granted, Outcome::Hit),
             Ok(granted) => self.growing(arrival, granted, Outcome::Collapsed),
-            Err(Turned::Other(facts)) if arrival.facts().relate(&facts) == Relation::Unproven => {
+            Err(Turned::Other(Relation::Unproven)) => {
                 // Nothing says that it is another one, and the stored archive will say whether it is this one.
                 flight.over().await;
                 Step::Again
@@ -217,7 +214,7 @@ impl Asking<'_> {
     async fn admit(&self, subject: Subject<'_>) -> Result<Granted, Turned> {
         match self.proxy.access.admit(&self.caller, &self.question, subject).await {
             Admission::Granted(granted) => Ok(granted),
-            Admission::Other(other) => Err(Turned::Other(other.facts)),
+            Admission::Other(other) => Err(Turned::Other(other.relation)),
             Admission::Refused(refusal) => Err(Turned::Step(self.refused(refusal).await)),
             Admission::NotOurs => Err(Turned::Step(Step::Pass(Outcome::NotArchive))),
             Admission::Down(error) => Err(Turned::Step(down(&error))),
@@ -236,13 +233,22 @@ impl Asking<'_> {
     }
 }
 
+/// Why a leader gets GitLab's own answer.
+fn outcome(why: metrics::Fill) -> Outcome {
+    match why {
+        metrics::Fill::Refused => Outcome::Refused,
+        metrics::Fill::NoRoom => Outcome::NoRoom,
+        _ => Outcome::NotArchive,
+    }
+}
+
 fn down(error: &upstream::Error) -> Step {
     (Outcome::Refused, answer::failed(error)).into()
 }
 
 /// Why a caller wasn't let in to a subject.
 enum Turned {
-    /// GitLab has something else for him.
-    Other(Facts),
+    /// GitLab has something else for him, or something that isn't proven to be the subject.
+    Other(Relation),
     Step(Step),
 }

@@ -45,9 +45,9 @@ impl Body {
     /// Where its bytes come from.
     pub(super) const fn from(&self) -> From {
         match self {
-            Self::Whole(_) | Self::Slices(_) => From::Store,
+            Self::Slices(_) => From::Store,
             Self::Growing(..) => From::Fill,
-            Self::Through(..) => From::Upstream,
+            Self::Whole(_) | Self::Through(..) => From::Upstream,
         }
     }
 }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::Proxy;
 use super::body::{Body, Error};
-use super::{Proxy, REQUEST_ID};
 use crate::clock::{Clock, Moment};
 use crate::key::JobId;
 use crate::num::to_u64;
@@ -31,7 +31,7 @@ pub(super) struct Report {
     project: Option<String>,
     job: Option<JobId>,
     client: IpAddr,
-    request_id: String,
+    request_id: HeaderValue,
     started: Moment,
     headed: Option<(Outcome, StatusCode, Moment)>,
     bytes: u64,
@@ -43,11 +43,11 @@ impl Report {
     pub(super) fn new(
         proxy: &Proxy,
         parts: &Parts,
+        id: &HeaderValue,
         client: IpAddr,
         started: Moment,
         broken: Arc<AtomicBool>,
     ) -> Self {
-        let id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
         Self {
             clock: proxy.clock.clone(),
             metrics: Arc::clone(&proxy.metrics),
@@ -57,13 +57,18 @@ impl Report {
             project: None,
             job: None,
             client,
-            request_id: id.unwrap_or_default().to_owned(),
+            request_id: id.clone(),
             started,
             headed: None,
             bytes: 0,
             from: From::Upstream,
             complete: false,
         }
+    }
+
+    /// The request's ID.
+    fn name(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
     }
 
     /// The request's route is known.
@@ -115,7 +120,7 @@ impl Drop for Report {
             head_us = u64::try_from(head.as_micros()).unwrap_or(u64::MAX),
             total_us = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX),
             client = %self.client,
-            request_id = self.request_id,
+            request_id = self.name(),
             "request"
         );
     }
@@ -151,7 +156,7 @@ impl HttpBody for Reported {
                 self.report.complete = self.body.is_end_stream();
             }
             Poll::Ready(Some(Err(error))) => {
-                tracing::warn!(%error, request_id = self.report.request_id, "an answer breaks off");
+                tracing::warn!(%error, request_id = self.report.name(), "an answer breaks off");
                 self.report.broken.store(true, Ordering::SeqCst);
             }
             Poll::Ready(None) => self.report.complete = true,

@@ -4,16 +4,20 @@ use std::ops::Range;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
 
 use super::Proxy;
 use super::body::Body;
 use crate::access::Other;
+use crate::archive::{MAGIC, begins_as_zip};
 use crate::conditional::{self, Decision, Validators};
 use crate::fields::{self, Kept};
-use crate::grant::judge::{self, Condition};
+use crate::grant::judge;
 use crate::grant::{Etag, Facts};
 use crate::key::Key;
+use crate::num::to_u64;
 use crate::range::{self, Asked};
+use crate::upstream::Fetched;
 
 /// What is said of an archive.
 pub(super) struct Entity<'a> {
@@ -133,7 +137,7 @@ fn answer(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
 }
 
 /// Answers a HEAD about an archive that isn't held, from GitLab's answer to a probe. If that was a redirect, the
-/// object store is asked for a first byte; `None` if it has nothing to say.
+/// object store is asked for its first bytes; `None` if they aren't an archive's, as then a GET would get the redirect.
 pub(super) async fn describe(
     proxy: &Proxy,
     request: Request<'_>,
@@ -143,11 +147,15 @@ pub(super) async fn describe(
     let (facts, kept) = match other.location {
         None => (other.facts, Kept::of(&other.fields, &other.fields)),
         Some(location) => {
-            let range = Condition::about(None).range_value();
-            let found = proxy.upstream.fetch_object(location.uri(), range).await.ok()?;
-            let facts = judge::object_facts(found.status(), found.headers())?;
+            let range = HeaderValue::from_static(FIRST_BYTES);
+            let (found, body) =
+                proxy.upstream.fetch_object(location.uri(), Some(range)).await.ok()?.into_parts();
+            let facts = judge::object_facts(found.status, &found.headers, to_u64(MAGIC) - 1)?;
             let facts = Facts { object: Some(location.object()), ..facts };
-            (facts, Kept::of(found.headers(), &other.fields))
+            if !begins_as_zip(&first_bytes(body).await) {
+                return None;
+            }
+            (facts, Kept::of(&found.headers, &other.fields))
         }
     };
     let length = Some(facts.length?);
@@ -156,4 +164,19 @@ pub(super) async fn describe(
     let entity =
         Entity { etag: etag.as_ref(), modified: facts.modified, length, kept: &kept, fresh, age: None };
     Some(respond(request, entity, |_| None))
+}
+
+/// The range that shows whether an object begins as an archive.
+const FIRST_BYTES: &str = "bytes=0-3";
+const _: () = assert!(MAGIC == 4, "FIRST_BYTES asks for them");
+
+/// The first bytes of a body; the rest is cut off with its connection.
+async fn first_bytes(mut body: Fetched) -> Vec<u8> {
+    let mut first = Vec::new();
+    while first.len() < MAGIC
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        first.extend(frame.data_ref().into_iter().flatten());
+    }
+    first
 }

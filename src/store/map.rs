@@ -39,6 +39,11 @@ impl Map {
         Ok(Self { map, bytes })
     }
 
+    /// Bytes mapped.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// A slice, without a copy.
     pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
         self.bytes.slice(from.min(self.bytes.len())..to.min(self.bytes.len()))

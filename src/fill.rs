@@ -183,7 +183,7 @@ impl Fills {
         // The leader may have left; the fill goes on.
         let _ = tell.send(Led::Growing(Arc::clone(&arrival), grant, opened.fresh()));
         flight.set(Stage::Growing(Arc::clone(&arrival)));
-        self.pump(opened, draft, arrival, asked.epoch).await
+        self.pump(Arc::clone(flight), opened, draft, arrival, asked.epoch).await
     }
 
     fn end(

@@ -36,7 +36,7 @@ use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use index::Index;
 use layout::Layout;
-use room::{Shared, sync_directory};
+use room::Shared;
 use shelf::{NoRoom, Slot};
 
 /// What the operator decides about the store.
@@ -181,7 +181,7 @@ impl Store {
         };
         let (archive, replaced) = published.map_err(|source| Error::Io { doing: "store", source })?;
         let directory = self.shared.layout.shard(draft.key());
-        sync_directory(&directory).map_err(|source| Error::Io { doing: "sync", source })?;
+        layout::sync_directory(&directory).map_err(|source| Error::Io { doing: "sync", source })?;
         self.shared.hot.insert(draft.key(), Arc::clone(&archive));
         self.shared.unlink(draft.key(), replaced);
         Ok(Some(archive))

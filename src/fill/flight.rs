@@ -23,6 +23,8 @@ pub enum Stage {
     Asking,
     /// The archive is arriving.
     Growing(Arc<Arrival>),
+    /// All of it is here, and it is an archive; it is on its way to the store.
+    Whole(Arc<Arrival>),
     /// It is over: what it brought is in the store, or lost.
     Landed,
     /// It brought no archive: whoever waited asks for himself.
@@ -62,17 +64,17 @@ impl Flight {
                     arrival.draft.break_off_if_growing();
                     Stage::Landed
                 }
-                Stage::Landed => Stage::Landed,
+                Stage::Whole(_) | Stage::Landed => Stage::Landed,
                 Stage::Ended { no_room } => Stage::Ended { no_room: *no_room },
             };
         });
     }
 
-    /// Waits until it is over and off the list.
-    pub async fn over(&self) {
+    /// Waits until it is known whether what arrives is an archive, and which: a moment after its last byte.
+    pub async fn settled(&self) {
         let mut stage = self.stage.subscribe();
         // The sender lives in `self`: there is always a last word.
-        let _ = stage.wait_for(|stage| matches!(stage, Stage::Landed | Stage::Ended { .. })).await;
+        let _ = stage.wait_for(|stage| !matches!(stage, Stage::Asking | Stage::Growing(_))).await;
     }
 
     /// Waits until GitLab has answered the leader.
@@ -92,6 +94,8 @@ pub struct Arrival {
     etag: Option<Etag>,
     class: Class,
     began: Moment,
+    /// All that is known of it once it is here, its end included.
+    complete: OnceLock<Facts>,
     /// Keeps the stored archive's bytes counted while anyone follows.
     stored: OnceLock<Arc<Archive>>,
 }
@@ -117,6 +121,7 @@ impl Arrival {
             kept: opened.kept.clone(),
             class,
             began,
+            complete: OnceLock::new(),
             stored: OnceLock::new(),
         }
     }
@@ -131,9 +136,19 @@ impl Arrival {
         self.draft.id()
     }
 
-    /// What is known of it; its end isn't yet.
-    pub const fn facts(&self) -> &Facts {
-        &self.facts
+    /// What is known of it; its end only once all of it is here.
+    pub fn facts(&self) -> &Facts {
+        self.complete.get().unwrap_or(&self.facts)
+    }
+
+    /// Whether all of it is here and was found to be an archive.
+    pub fn is_complete(&self) -> bool {
+        self.complete.get().is_some()
+    }
+
+    pub(super) fn completed(&self, facts: Facts) {
+        // Set once, by the one task that fills.
+        let _ = self.complete.set(facts);
     }
 
     /// The fields GitLab gave with it.
@@ -151,7 +166,7 @@ impl Arrival {
         self.etag.as_ref()
     }
 
-    /// Whether all of its bytes are here, though they may not be in the store yet.
+    /// Whether all of its bytes are here, though it may not be known yet what they are.
     pub fn is_all_here(&self) -> bool {
         let progress = self.draft.progress();
         progress.end == End::Whole || self.facts.length == Some(progress.written)

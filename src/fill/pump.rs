@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::open::Opened;
-use super::{Arrival, Fills};
+use super::{Arrival, Fills, Flight, Stage};
 use crate::archive::{self, ReadAt};
 use crate::grant::{Epoch, Facts};
 use crate::store::{Draft, Error, Record, Rest, Store, Writer};
@@ -44,6 +44,7 @@ impl Fills {
     /// Moves the body to the disk and, if it is an archive, to the store.
     pub(super) async fn pump(
         &self,
+        flight: Arc<Flight>,
         opened: Opened,
         draft: Arc<Draft>,
         arrival: Arc<Arrival>,
@@ -54,6 +55,7 @@ impl Fills {
             store: Arc::clone(&self.means.store),
             access: Arc::clone(&self.means.access),
             arrival,
+            flight,
             delimited: opened.delimited,
             epoch,
             filled_at: self.means.clock.now().unix_seconds(),
@@ -129,6 +131,7 @@ struct Job {
     store: Arc<Store>,
     access: Arc<crate::access::Access>,
     arrival: Arc<Arrival>,
+    flight: Arc<Flight>,
     delimited: bool,
     epoch: Epoch,
     filled_at: u64,
@@ -168,16 +171,17 @@ impl Job {
 
     fn commit(self, written: crate::store::Written) -> Done {
         let (arrival, draft) = (&self.arrival, self.arrival.draft());
+        let facts =
+            Facts { length: Some(written.length), tail: Some(written.tail), ..arrival.facts().clone() };
+        arrival.completed(facts.clone());
+        // Bringing it to the disk may take a while; whoever comes now need not wait for that.
+        self.flight.set(Stage::Whole(Arc::clone(arrival)));
         let record = Record {
             key: draft.key(),
             id: draft.id(),
             length: written.length,
             filled_at: self.filled_at,
-            facts: Facts {
-                length: Some(written.length),
-                tail: Some(written.tail),
-                ..arrival.facts().clone()
-            },
+            facts,
             etag: arrival.etag().cloned(),
             kept: arrival.kept().clone(),
             chunks: written.chunks,

@@ -158,7 +158,7 @@ impl Asking<'_> {
     /// Somebody else leads: this caller asks for himself, once there is something to ask about.
     async fn follow(&self, flight: &Arc<Flight>) -> Step {
         match flight.answered().await {
-            Stage::Growing(arrival) => self.join(flight, &arrival).await,
+            Stage::Growing(arrival) | Stage::Whole(arrival) => self.join(flight, &arrival).await,
             Stage::Landed => Step::Again,
             Stage::Ended { no_room: true } => Step::Pass(Outcome::NoRoom),
             Stage::Ended { no_room: false } | Stage::Asking => self.inquire().await,
@@ -166,17 +166,19 @@ impl Asking<'_> {
     }
 
     async fn join(&self, flight: &Flight, arrival: &Arc<Arrival>) -> Step {
-        if arrival.is_all_here() {
-            // In a moment it is in the store, or known not to be an archive.
-            flight.over().await;
+        if arrival.is_all_here() && !arrival.is_complete() {
+            // In a moment it is known whether it is an archive, and how it ends.
+            flight.settled().await;
             return Step::Again;
         }
         let subject = Subject { id: arrival.id(), facts: arrival.facts(), visitors: arrival.visitors() };
         match self.admit(subject).await {
+            // Nothing of what follows crosses from GitLab any more.
+            Ok(granted) if arrival.is_complete() => self.growing(arrival, granted, Outcome::Hit),
             Ok(granted) => self.growing(arrival, granted, Outcome::Collapsed),
             Err(Turned::Other(Relation::Unproven)) => {
-                // Nothing says that it is another one, and the stored archive will say whether it is this one.
-                flight.over().await;
+                // Nothing says that it is another one, and its end will say whether it is this one.
+                flight.settled().await;
                 Step::Again
             }
             Err(Turned::Other(_)) => Step::Pass(Outcome::Changed),

@@ -49,15 +49,22 @@ pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
 }
 
 impl Layout {
-    /// The paths below `<dir>/<instance>`, made if they are missing.
+    /// The paths below `<dir>/<instance>`, made if they are missing; shards are made when they are needed.
     pub(super) fn create(dir: &Path, instance: &str) -> io::Result<Self> {
         let layout = Self { root: dir.join(instance) };
-        let make = |path: PathBuf| DirBuilder::new().recursive(true).mode(0o700).create(path);
-        make(layout.incoming())?;
-        for shard in 0..SHARDS {
-            make(layout.archives().join(format!("{shard:02x}")))?;
-        }
+        make(&layout.incoming())?;
+        make(&layout.archives())?;
         Ok(layout)
+    }
+
+    /// Makes the shard that a key's archive belongs to.
+    pub(super) fn make_shard(&self, key: Key) -> io::Result<()> {
+        let shard = self.shard(key);
+        if shard.is_dir() {
+            return Ok(());
+        }
+        make(&shard)?;
+        sync_directory(&self.archives())
     }
 
     pub(super) fn archives(&self) -> PathBuf {
@@ -91,6 +98,15 @@ impl Layout {
     pub(super) fn incoming_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.incoming().join(name(key, id, "rec"))
     }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Brings a directory's names to the disk.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn name(key: Key, id: ArchiveId, extension: &str) -> String {

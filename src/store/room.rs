@@ -124,6 +124,7 @@ impl Shared {
     /// Brings a draft and its record to the disk, still out of sight.
     pub(super) fn seal(&self, draft: &Draft, encoded: &[u8]) -> Result<(), Error> {
         let io = |source| Error::Io { doing: "sync", source };
+        self.layout.make_shard(draft.key()).map_err(io)?;
         draft.data().file().sync_all().map_err(io)?;
         let path = self.layout.incoming_rec(draft.key(), draft.id());
         let record = File::create_new(&path).map_err(io)?;
@@ -251,8 +252,4 @@ fn allocate(file: &File, length: u64) -> io::Result<()> {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(length),
         Err(error) => Err(error.into()),
     }
-}
-
-pub(super) fn sync_directory(path: &std::path::Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }

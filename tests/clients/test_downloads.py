@@ -188,10 +188,12 @@ class Downloads:
     def test_a_refusal_is_gitlabs_own_before_and_after_the_archive_is_held(self):
         wrong = ["--header", "PRIVATE-TOKEN: glpat-wrong"]
         paths = (self.path, self.runner_path, f"{self.runner_path}?direct_download=true")
+        looks = {}
         for held in (False, True):
             for path in paths:
                 with self.subTest(held=held, path=path):
-                    self.assert_same_refusal(path, wrong)
+                    names = self.assert_same_refusal(path, wrong)
+                    self.assertEqual(names, looks.setdefault(path, names), "it tells whether the archive is held")
             self.download(self.path, "--header", f"PRIVATE-TOKEN: {self.personal}")
 
     def assert_same_refusal(self, path, arguments):
@@ -205,6 +207,7 @@ class Downloads:
             for answer in (through, direct)
         ]
         self.assertEqual(*lasting)
+        return through.names
 
     def test_other_requests_pass_through(self):
         sent = bytes(range(256)) * 64

@@ -1,0 +1,155 @@
+"""Runs the contestants in alternating rounds and prints medians and ratios.
+
+Each ratio is the median of the rounds' own ratios: what drifts between rounds, a neighbour on the machine for
+example, drifts for both.
+"""
+
+import argparse
+import contextlib
+import json
+import shlex
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict
+
+import load
+from servers import Larder, Nginx, StandIn, Varnish, has_varnish, versions
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="benches/compare", description="larder beside nginx and Varnish")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds each [%(default)s]")
+    parser.add_argument("--sizes", default="64KiB,1MiB,100MiB", help="of hot archives; none: '' [%(default)s]")
+    parser.add_argument("--wrk", default="-t1 -c16 -d5s", help="wrk's arguments [%(default)s]")
+    parser.add_argument("--cold", default="256MiB", help="size of the cold archive; none: '' [%(default)s]")
+    parser.add_argument("--logs", action="store_true", help="let larder and nginx write a line a request")
+    parser.add_argument("--no-varnish", action="store_true", help="leave Varnish out")
+    parser.add_argument("--json", metavar="FILE", help="write every round's figures there")
+    return parser.parse_args()
+
+
+def rounds(count, contestants, measure):
+    """Measures each contestant once a round, in an order that turns, and returns the results by name."""
+    results = {server.name: [] for server in contestants}
+    for number in range(count):
+        turn = number % len(contestants)
+        for server in contestants[turn:] + contestants[:turn]:
+            results[server.name].append(measure(server, number))
+            print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return results
+
+
+def hot(options, size):
+    with contextlib.ExitStack() as running:
+        home = homes(running)
+        gitlab = begin(running, StandIn(home(), size, 1))
+        contestants = [
+            begin(running, Larder(home(), gitlab, "mapped", options.logs)),
+            begin(running, Nginx(home(), gitlab, options.logs)),
+            begin(running, Larder(home(), gitlab, "pread", options.logs)),
+        ]
+        if has_varnish() and not options.no_varnish:
+            contestants.append(begin(running, Varnish(home(), gitlab)))
+        job, credential, wrk = gitlab.jobs[0], gitlab.credential, shlex.split(options.wrk)
+        for server in contestants:
+            # The first download fills, the second is a hit that settles what is left of the fill.
+            load.cold(server, job, credential)
+            load.once(server, job, credential)
+        return rounds(
+            options.rounds,
+            contestants,
+            lambda server, _: load.hot(server, job["path"], credential, wrk),
+        )
+
+
+def cold(options):
+    with contextlib.ExitStack() as running:
+        home = homes(running)
+        gitlab = begin(running, StandIn(home(), options.cold, options.rounds + 1))
+        contestants = [
+            begin(running, Larder(home(), gitlab, "mapped", options.logs)),
+            begin(running, Nginx(home(), gitlab, options.logs)),
+        ]
+        for server in contestants:
+            load.cold(server, gitlab.jobs[-1], gitlab.credential)
+        return rounds(
+            options.rounds,
+            contestants,
+            lambda server, number: load.cold(server, gitlab.jobs[number], gitlab.credential),
+        )
+
+
+def homes(running):
+    return lambda: running.enter_context(tempfile.TemporaryDirectory(prefix="larder-compare-"))
+
+
+def begin(running, server):
+    running.callback(server.stop)
+    return server
+
+
+def median(results, figure):
+    return statistics.median(getattr(one, figure) for one in results)
+
+
+def ratio(ours, theirs, figure):
+    """Ours over theirs: the median of the rounds, and the rounds' extremes."""
+    each = [getattr(a, figure) / getattr(b, figure) for a, b in zip(ours, theirs)]
+    return f"{statistics.median(each):.2f} ({min(each):.2f}-{max(each):.2f})"
+
+
+def report_hot(size, results):
+    ours = results["larder (mapped)"]
+    for name, figures in results.items():
+        print(
+            f"| {size} | {name} | {median(figures, 'requests_per_second'):,.0f} "
+            f"| {median(figures, 'bytes_per_second') / 1e9:.2f} "
+            f"| {median(figures, 'processor_seconds_per_gb'):.3f} "
+            f"| {'' if figures is ours else ratio(ours, figures, 'bytes_per_second')} |"
+        )
+
+
+def report_cold(size, results):
+    ours = results["larder (mapped)"]
+    for name, figures in results.items():
+        same = figures is ours
+        print(
+            f"| {size} | {name} | {median(figures, 'whole'):.3f} | {median(figures, 'first_byte') * 1e3:.1f} "
+            f"| {'' if same else ratio(ours, figures, 'whole')} "
+            f"| {'' if same else ratio(ours, figures, 'first_byte')} |"
+        )
+
+
+def main():
+    options = arguments()
+    kept = {"on": versions(), "wrk": options.wrk, "logs": options.logs}
+    logs = "a line a request to a file" if options.logs else "no line a request"
+    print(f"{kept['on']}\nwrk {options.wrk}, {options.rounds} rounds, larder and nginx write {logs}.\n")
+    if not has_varnish():
+        print("Varnish is left out: varnishd or a C compiler isn't installed.\n")
+    sizes = [size for size in options.sizes.split(",") if size]
+    if sizes:
+        print("| hot archive | server | requests/s | GB/s | its CPU s per GB | larder (mapped) over it |")
+        print("|---|---|---|---|---|---|")
+    for size in sizes:
+        results = hot(options, size)
+        kept[f"hot {size}"] = plain(results)
+        report_hot(size, results)
+    if options.cold:
+        results = cold(options)
+        kept[f"cold {options.cold}"] = plain(results)
+        print("\n| cold archive | server | seconds | first byte, ms | larder's time over its | first byte over its |")
+        print("|---|---|---|---|---|---|")
+        report_cold(options.cold, results)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(kept, file, indent=1)
+
+
+def plain(results):
+    return {name: [asdict(one) for one in figures] for name, figures in results.items()}
+
+
+main()

@@ -1,0 +1,179 @@
+//! The parts of a request that cost processor time: reading its target, finding its grant, judging an answer, reading
+//! a record, checking an archive.
+
+#![allow(missing_docs, reason = "criterion's macros make functions without")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
+
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use larder::access::{Caller, Epochs};
+use larder::archive::ReadAt;
+use larder::clock::Clock;
+use larder::fields::Kept;
+use larder::grant::judge::{self, Condition};
+use larder::grant::{Answer, Etag, Facts, Grant, Opening, StorageRules, Verdict};
+use larder::key::{ArchiveId, JobId, Key};
+use larder::route::{Line, Question, Route};
+use larder::secret::Fingerprinter;
+use larder::store::Record;
+
+const ARCHIVE: &str = "/api/v4/projects/group%2Fsub%2Fproject/jobs/4242424242/artifacts";
+const RUNNER: &str = "/api/v4/jobs/4242424242/artifacts?direct_download=true";
+const OTHER: &str = "/group/sub/project/-/pipelines/4242?scope=finished&page=2";
+const LENGTH: u64 = 100 << 20;
+
+fn read(target: &PathAndQuery) -> Route {
+    Route::of("", Line { method: &Method::GET, target, has_body: false })
+}
+
+fn question() -> Question {
+    let Route::Read(question) = read(&PathAndQuery::from_static(ARCHIVE)) else { panic!("a question") };
+    question
+}
+
+fn caller() -> Caller {
+    let mut fields = HeaderMap::new();
+    for (name, value) in [
+        ("host", "larder.example.com:8080"),
+        ("user-agent", "python-gitlab/4.4.0"),
+        ("accept-encoding", "gzip, deflate"),
+        ("accept", "*/*"),
+        ("connection", "keep-alive"),
+        ("private-token", "glpat-0123456789abcdefghij"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    Caller::new(Arc::new(fields), IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn rules() -> StorageRules {
+    StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None }
+}
+
+fn facts() -> Facts {
+    Facts {
+        etag: None,
+        object: None,
+        length: Some(LENGTH),
+        modified: Some(1_800_000_000),
+        tail: Some(vec![7; 1024]),
+    }
+}
+
+/// Reading a request line.
+fn route(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("route");
+    for (name, target) in [("job_archive", ARCHIVE), ("runner_archive", RUNNER), ("pass", OTHER)] {
+        let target = PathAndQuery::from_static(target);
+        group.bench_function(name, |bencher| bencher.iter(|| read(black_box(&target))));
+    }
+    group.finish();
+}
+
+/// What a hit costs before its first byte: the caller's fingerprint, the epoch, the grant's age.
+fn grant(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("grant");
+    let (key, caller, question) = (Fingerprinter::random().unwrap(), caller(), question());
+    group.bench_function("fingerprint", |bencher| {
+        bencher.iter(|| black_box(&caller).asking(&key, black_box(&question)));
+    });
+    let Opening::Body(yes, _) = judge::open(StatusCode::OK, &HeaderMap::new(), &rules(), None) else {
+        panic!("a body")
+    };
+    let (epochs, clock, archive) = (Epochs::default(), Clock::system(), ArchiveId::new(1));
+    let given = Grant::new(yes, archive, clock.now(), epochs.now(question.job), None);
+    group.bench_function("opens", |bencher| {
+        let hour = Duration::from_secs(3600);
+        bencher.iter(|| given.opens(black_box(archive), epochs.now(question.job), clock.now(), hour));
+    });
+    group.finish();
+}
+
+/// Judging GitLab's answers.
+fn judgement(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("judge");
+    let (held, rules) = (facts(), rules());
+    let (first, last) = Condition::about(Some(&held)).range;
+    let part = [
+        (header::CONTENT_RANGE, format!("bytes {first}-{last}/{LENGTH}")),
+        (header::LAST_MODIFIED, "Fri, 15 Jan 2027 08:00:00 GMT".to_owned()),
+    ];
+    let away = [(header::LOCATION, "https://bucket.s3.example.com/ab/cd/1?X-Amz-Signature=0123".to_owned())];
+    let redirected = Facts { object: object(&away, &rules), ..facts() };
+    for (name, held, status, fields) in [
+        ("part", &held, StatusCode::PARTIAL_CONTENT, &part[..]),
+        ("redirect", &redirected, StatusCode::FOUND, &away[..]),
+    ] {
+        let (fields, body) = (fields_of(fields), vec![7; 1024]);
+        let answer = Answer { status, fields: &fields, body: Some(&body) };
+        let judge = || judge::judge(Some(black_box(held)), answer, &rules, Some("larder.example.com:8080"));
+        assert!(matches!(judge(), Verdict::Yes(..)), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(judge));
+    }
+    group.finish();
+}
+
+fn fields_of(pairs: &[(header::HeaderName, String)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+}
+
+fn object(away: &[(header::HeaderName, String)], rules: &StorageRules) -> Option<larder::grant::ObjectPath> {
+    Some(rules.location(&fields_of(away), None)?.object())
+}
+
+/// A record of a 100 MiB archive.
+fn record(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("record");
+    let chunks = vec![7; larder::store::record::chunks_of(LENGTH)];
+    let record = Record {
+        key: Key::Job(JobId::parse("42").unwrap()),
+        id: ArchiveId::new(1),
+        length: LENGTH,
+        filled_at: 1_800_000_000,
+        facts: facts(),
+        etag: Etag::quoting("0123456789abcdef"),
+        kept: Kept::default(),
+        chunks,
+    };
+    let encoded = record.encode().unwrap();
+    group.throughput(Throughput::Bytes(encoded.len().try_into().unwrap()));
+    group.bench_function("encode", |bencher| bencher.iter(|| black_box(&record).encode()));
+    group.bench_function("decode", |bencher| bencher.iter(|| Record::decode(black_box(&encoded))));
+    group.finish();
+}
+
+struct InMemory(Bytes);
+
+impl ReadAt for InMemory {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let from = usize::try_from(at).unwrap_or(usize::MAX).min(self.0.len());
+        let rest = self.0.slice(from..);
+        let inside = rest.len().min(buffer.len());
+        buffer[..inside].copy_from_slice(&rest[..inside]);
+        Ok(inside)
+    }
+}
+
+/// The end of a fill: an archive's directory of 20,000 entries.
+fn archive(criterion: &mut Criterion) {
+    const ENTRIES: u64 = 20_000;
+    let source = InMemory(gitlab_standin::Archive::many(20_000).bytes().unwrap());
+    let length = u64::try_from(source.0.len()).unwrap();
+    let mut group = criterion.benchmark_group("archive");
+    group.throughput(Throughput::Elements(ENTRIES));
+    group.bench_function("check", |bencher| {
+        bencher.iter(|| assert_eq!(larder::archive::check(&source, length).unwrap(), ENTRIES));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, route, grant, judgement, record, archive);
+criterion_main!(benches);

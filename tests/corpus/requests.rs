@@ -1,0 +1,122 @@
+//! What clients send.
+
+use http::header::{self, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method};
+use larder::conditional::{self, Decision, Validators};
+use larder::grant::Etag;
+use larder::range::{self, Asked};
+use larder::route::{Class, Line, Question, Route, Write};
+
+/// `METHOD target`, a space behind it if there is a body.
+pub(crate) fn route(bytes: &[u8]) -> bool {
+    let mut parts = bytes.splitn(3, |byte| *byte == b' ');
+    let (Some(method), Some(target)) = (parts.next(), parts.next()) else { return false };
+    let (Ok(method), Ok(target)) = (Method::from_bytes(method), PathAndQuery::try_from(target)) else {
+        return false;
+    };
+    let has_body = parts.next().is_some();
+    let read =
+        |root: &str, target: &PathAndQuery| Route::of(root, Line { method: &method, target, has_body });
+    let route = read("", &target);
+    let rooted: PathAndQuery = format!("/gitlab{target}").parse().unwrap();
+    match &route {
+        Route::Pass => return false,
+        Route::Read(question) => {
+            assert!(!has_body && (method == Method::GET || method == Method::HEAD));
+            assert_eq!(read("", &question.target), route, "asked again it is the same question");
+            check_question(question, &target);
+            let Route::Read(below) = read("/gitlab", &rooted) else { panic!("the root is part of the path") };
+            assert_eq!(
+                (below.class, below.job, &below.project),
+                (question.class, question.job, &question.project)
+            );
+            assert_eq!(below.target.as_str(), format!("/gitlab{}", question.target));
+        }
+        Route::Write(write) => {
+            assert!(method != Method::GET && method != Method::HEAD);
+            assert!(!matches!(read("", &target), Route::Read(_)));
+            if let Write::Archive(job) | Write::Grants(job) = write {
+                assert!(target.path().split('/').any(|segment| segment == job.to_string()));
+            }
+        }
+    }
+    true
+}
+
+fn check_question(question: &Question, target: &PathAndQuery) {
+    let segments: Vec<&str> = target.path().split('/').collect();
+    assert!(segments.iter().skip(1).all(|segment| !matches!(*segment, "" | "." | "..")), "{target}");
+    let job = question.job.to_string();
+    let expected = match &question.project {
+        Some(project) => vec!["", "api", "v4", "projects", project, "jobs", &job, "artifacts"],
+        None => vec!["", "api", "v4", "jobs", &job, "artifacts"],
+    };
+    assert_eq!(segments, expected, "one spelling each");
+    assert_eq!(question.target.path(), target.path(), "byte for byte");
+    let (asked, given) = (question.target.query().unwrap_or_default(), target.query().unwrap_or_default());
+    match question.class {
+        Class::Job => assert_eq!(asked, given),
+        Class::Runner => {
+            let kept =
+                given.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("direct_download="));
+            let expected: Vec<&str> = kept.chain(["direct_download=true"]).collect();
+            assert_eq!(asked, expected.join("&"), "every other pair, in order");
+        }
+    }
+}
+
+/// Eight bytes of length, then the field's value.
+pub(crate) fn byte_range(bytes: &[u8]) -> bool {
+    let Some((length, value)) = bytes.split_first_chunk::<8>() else { return false };
+    let (length, Ok(value)) = (u64::from_le_bytes(*length), std::str::from_utf8(value)) else { return false };
+    match range::read(value, length) {
+        Asked::Part(range) => {
+            assert!(range.start < range.end && range.end <= length, "{value} of {length}");
+            let exact = format!("bytes={}-{}", range.start, range.end - 1);
+            assert_eq!(range::read(&exact, length), Asked::Part(range), "{value} is {exact}");
+            true
+        }
+        Asked::Nothing | Asked::Whole => false,
+    }
+}
+
+/// Lines of `name: value`; what is none is left out.
+pub(crate) fn fields(bytes: &[u8]) -> HeaderMap {
+    let pair = |line: &[u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = line.split_at(colon);
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?))
+    };
+    let mut fields = HeaderMap::new();
+    for (name, value) in bytes.split(|byte| *byte == b'\n').filter_map(pair) {
+        fields.append(name, value);
+    }
+    fields
+}
+
+pub(crate) fn preconditions(bytes: &[u8]) -> bool {
+    let fields = fields(bytes);
+    let etag = Etag::quoting("e");
+    let has = |names: &[HeaderName]| names.iter().any(|name| fields.contains_key(name));
+    for validators in [
+        Validators { etag: etag.as_ref(), modified: Some(1_800_000_000) },
+        Validators { etag: None, modified: None },
+    ] {
+        let decision = conditional::decide(&fields, validators);
+        match decision {
+            Decision::Send => {}
+            Decision::SendWhole => assert!(has(&[header::IF_RANGE])),
+            Decision::NotModified => assert!(has(&[header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE])),
+            Decision::Failed => assert!(has(&[header::IF_MATCH, header::IF_UNMODIFIED_SINCE])),
+        }
+        let mut without = fields.clone();
+        without.remove(header::IF_RANGE);
+        let same = conditional::decide(&without, validators);
+        assert!(
+            same == decision || (decision, same) == (Decision::SendWhole, Decision::Send),
+            "{decision:?}"
+        );
+    }
+    has(&[header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE])
+}

@@ -29,7 +29,9 @@ use crate::upstream::{self, Upstream};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system gave no threads or signals.
-    #[error("can't start: {0}")]
+    #[error(
+        "the operating system gives no threads or signals; raise the limits on processes and descriptors"
+    )]
     System(#[from] std::io::Error),
     /// The client's port.
     #[error(transparent)]

@@ -55,12 +55,12 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The address can't be had.
-    #[error("can't listen on {address}: {source}; choose an address of this machine (server.listen)")]
+    #[error("can't listen on {address}: {reason}; choose an address of this machine (server.listen)")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why not.
-        source: stdio::Error,
+        reason: stdio::Error,
     },
 }
 
@@ -72,9 +72,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Opens the listener.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+    TcpListener::bind(address).await.map_err(|reason| match reason.kind() {
         stdio::ErrorKind::AddrInUse => Error::InUse { address },
-        _ => Error::Listen { address, source },
+        _ => Error::Listen { address, reason },
     })
 }
 

@@ -67,12 +67,12 @@ pub enum ReadMode {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cache directory can't be used.
-    #[error("cache directory {path}: {source}; choose one that larder may write to (cache.dir)", path = path.display())]
+    #[error("cache directory {path}: {reason}; choose one that larder may write to (cache.dir)", path = path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Another process has it.
     #[error("cache directory {path} is in use by another larder; give each its own (cache.dir)", path = path.display())]
@@ -84,12 +84,12 @@ pub enum Error {
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     /// The disk refused.
-    #[error("can't {doing} an archive: {source}")]
+    #[error("can't {doing} an archive: {reason}")]
     Io {
         /// What was tried.
         doing: &'static str,
         /// Why not.
-        source: io::Error,
+        reason: io::Error,
     },
     /// More bytes came than were declared.
     #[error("the archive is longer than declared")]
@@ -125,7 +125,7 @@ impl Store {
     /// Opens the store of one GitLab instance: takes the directory, sweeps what was unfinished, adopts what is whole.
     pub fn open(settings: &Settings, instance: &str, clock: Clock) -> Result<Self, Error> {
         let lock = layout::own(&settings.dir)?;
-        let fail = |source| Error::Directory { path: settings.dir.clone(), source };
+        let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
         let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
         let (index, rows) = Index::open(&layout.index());
         let shelf = recover::recover(&layout, &index, &rows, settings.max_size).map_err(fail)?;
@@ -159,7 +159,7 @@ impl Store {
     pub async fn draft(&self, key: Key, length: Option<u64>) -> Result<Arc<Draft>, Error> {
         let shared = Arc::clone(&self.shared);
         let made = crate::rt::blocking(move || shared.draft(key, length)).await;
-        made.map_err(|source| Error::Io { doing: "begin", source })?.map(Arc::new)
+        made.map_err(|reason| Error::Io { doing: "begin", reason })?.map(Arc::new)
     }
 
     /// Puts a whole draft into the store if `still` says that nothing has overtaken it; `still` must call what it is
@@ -179,9 +179,9 @@ impl Store {
             let _ = fs::remove_file(self.shared.layout.incoming_rec(draft.key(), draft.id()));
             return Ok(None);
         };
-        let (archive, replaced) = published.map_err(|source| Error::Io { doing: "store", source })?;
+        let (archive, replaced) = published.map_err(|reason| Error::Io { doing: "store", reason })?;
         let directory = self.shared.layout.shard(draft.key());
-        layout::sync_directory(&directory).map_err(|source| Error::Io { doing: "sync", source })?;
+        layout::sync_directory(&directory).map_err(|reason| Error::Io { doing: "sync", reason })?;
         self.shared.hot.insert(draft.key(), Arc::clone(&archive));
         self.shared.unlink(draft.key(), replaced);
         Ok(Some(archive))

@@ -218,7 +218,7 @@ impl Writer {
             .data
             .file()
             .write_all_at(bytes, self.at)
-            .map_err(|source| Error::Io { doing: "write", source })?;
+            .map_err(|reason| Error::Io { doing: "write", reason })?;
         self.hash(bytes);
         self.at = end;
         self.draft.progress.send_modify(|progress| progress.written = end);
@@ -249,7 +249,7 @@ impl Writer {
         self.draft
             .data
             .read_into(&mut tail, from)
-            .map_err(|source| Error::Io { doing: "read back", source })?;
+            .map_err(|reason| Error::Io { doing: "read back", reason })?;
         self.draft.progress.send_modify(|progress| progress.end = End::Whole);
         Ok(Written { length: self.at, chunks: self.chunks, tail })
     }

@@ -33,7 +33,7 @@ pub(super) struct Lock {
 
 /// Makes the cache directory ours alone: mode 0700, and one process at a time.
 pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
-    let fail = |source| Error::Directory { path: dir.to_owned(), source };
+    let fail = |reason| Error::Directory { path: dir.to_owned(), reason };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
     let mode = fs::metadata(dir).map_err(fail)?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -44,7 +44,7 @@ pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(fail(source)),
+        Err(TryLockError::Error(reason)) => Err(fail(reason)),
     }
 }
 

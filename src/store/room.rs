@@ -105,16 +105,16 @@ impl Shared {
 
     pub(super) fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
         let reservation = Reservation::take(self, length)?;
-        let fail = |source| Error::Io { doing: "begin", source };
+        let fail = |reason| Error::Io { doing: "begin", reason };
         let mut name = [0; 8];
         self.random.fill(&mut name).map_err(|_| fail(io::Error::other("no random bytes")))?;
         let id = ArchiveId::new(u64::from_ne_bytes(name));
         let path = self.layout.incoming_zip(key, id);
         let file = File::options().create_new(true).read(true).write(true).open(&path).map_err(fail)?;
         if let Some(length) = length {
-            allocate(&file, length).map_err(|source| {
+            allocate(&file, length).map_err(|reason| {
                 let _ = fs::remove_file(&path);
-                fail(source)
+                fail(reason)
             })?;
         }
         let data = Data::new(file, length, self.mode);
@@ -123,14 +123,14 @@ impl Shared {
 
     /// Brings a draft and its record to the disk, still out of sight.
     pub(super) fn seal(&self, draft: &Draft, encoded: &[u8]) -> Result<(), Error> {
-        let io = |source| Error::Io { doing: "sync", source };
+        let io = |reason| Error::Io { doing: "sync", reason };
         self.layout.make_shard(draft.key()).map_err(io)?;
         draft.data().file().sync_all().map_err(io)?;
         let path = self.layout.incoming_rec(draft.key(), draft.id());
         let record = File::create_new(&path).map_err(io)?;
-        io::Write::write_all(&mut &record, encoded).and_then(|()| record.sync_all()).map_err(|source| {
+        io::Write::write_all(&mut &record, encoded).and_then(|()| record.sync_all()).map_err(|reason| {
             let _ = fs::remove_file(&path);
-            io(source)
+            io(reason)
         })
     }
 

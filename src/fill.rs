@@ -28,7 +28,7 @@ use crate::store::Store;
 use crate::telemetry::{Metrics, metrics};
 use crate::upstream::{self, Upstream};
 
-/// Fills under way at once: each holds up to 4 MiB between the network and the disk. At one more, a leader's request
+/// Fills under way at once: each holds up to 1.5 MiB between the network and the disk. At one more, a leader's request
 /// is passed through.
 const RUNNING: usize = 128;
 

@@ -72,8 +72,8 @@ impl Upstream {
         Ok(Self {
             through: client(false, 256 << 10),
             probing: client(false, 16 << 10),
-            filling: client(false, 512 << 10),
-            storage: client(guard, 512 << 10),
+            filling: client(false, 256 << 10),
+            storage: client(guard, 256 << 10),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             settings,
         })

@@ -140,8 +140,9 @@ impl Fills {
         while first.len() < MAGIC {
             match opened.body.frame().await {
                 Some(Ok(frame)) => first.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-                Some(Err(error)) => return Err(self.failed(error)),
-                None => break,
+                Some(Err(error)) if opened.redirect.is_none() => return Err(self.failed(error)),
+                // The object store broke off before its first bytes: GitLab's redirect is there for the client.
+                Some(Err(_)) | None => break,
             }
         }
         opened.first = first.freeze();

@@ -15,8 +15,8 @@ use crate::store::{Draft, Error, Record, Rest, Store, Writer};
 use crate::telemetry::metrics::Fill;
 use crate::upstream::Fetched;
 
-/// Frames between the network and the disk; each is at most one read of half a MiB.
-const QUEUE: usize = 8;
+/// Frames between the network and the disk; each is at most one read of a quarter of a MiB.
+const QUEUE: usize = 4;
 
 /// What the writer says when it is done.
 enum Done {

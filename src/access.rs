@@ -2,7 +2,7 @@
 //!
 //! Owns the questions to GitLab, the grants that come of them, and the epochs that void both. Knows GitLab as a
 //! service and archives by their facts; knows nothing of files, nor of how anything is served. Access fails closed:
-//! whatever isn't a yes by [`judge`](crate::grant::judge) opens nothing.
+//! whatever isn't a yes by [`judge`] opens nothing.
 
 mod admission;
 pub mod caller;

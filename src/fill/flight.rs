@@ -84,6 +84,12 @@ impl Flight {
         // The sender lives in `self`: there is always a last word.
         answered.map_or(Stage::Ended { no_room: false }, |stage| stage.clone())
     }
+
+    /// Waits until it is over and off the list.
+    pub async fn landed(&self) {
+        let mut stage = self.stage.subscribe();
+        let _ = stage.wait_for(|stage| matches!(stage, Stage::Landed | Stage::Ended { .. })).await;
+    }
 }
 
 /// An archive that is arriving: what may be said of it before its last byte is there.

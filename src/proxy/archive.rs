@@ -181,6 +181,11 @@ impl Asking<'_> {
                 flight.settled().await;
                 Step::Again
             }
+            Err(Turned::Other(_)) if arrival.is_complete() => {
+                // It will be in the store in a moment, as one that GitLab no longer has: then a new fill replaces it.
+                flight.landed().await;
+                Step::Again
+            }
             Err(Turned::Other(_)) => Step::Pass(Outcome::Changed),
             Err(Turned::Step(step)) => step,
         }

@@ -1,4 +1,21 @@
 //! larder as a whole, in this process, before the stand-in for GitLab.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod archives;
+mod credentials;
+mod cuts;
+mod fills;
+mod framing;
+mod growing;
+mod midway;
+mod outages;
+mod passing;
+mod planting;
+mod raw;
+mod room;
+mod scene;
+mod secrets;
 mod support;
+mod targets;
+mod writes;

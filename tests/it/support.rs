@@ -240,3 +240,16 @@ fn split(url: &str) -> (&str, &str) {
     let (authority, target) = rest.split_at(slash);
     (authority, if target.is_empty() { "/" } else { target })
 }
+
+impl Larder {
+    /// Waits until so many archives have been stored in all: an answer's last byte goes out before.
+    pub(crate) async fn stored(&self, archives: usize) {
+        let archives: f64 = u32::try_from(archives).unwrap().into();
+        let stored = async {
+            while self.metric("larder_fills_total{result=\"stored\"}") < archives {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), stored).await.expect("so many are stored");
+    }
+}

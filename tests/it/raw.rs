@@ -1,0 +1,184 @@
+//! A client that sends bytes as they are and shows what came back as it was on the wire.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Where its framing said.
+    Framed,
+    /// With the connection, in order: the end, to whoever was told no other.
+    Closed,
+    /// Before the end that its framing promised, by an orderly close.
+    Cut,
+    /// By a reset.
+    Reset,
+}
+
+/// An answer, its chunks put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The first line.
+    pub(crate) line: String,
+    /// The fields, in the order and spelling they came in.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) end: End,
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> u16 {
+        self.line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The first value of a field, whatever the spelling of its name.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// A connection.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) async fn to(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next answer; to a HEAD, no body comes whatever the fields say.
+    pub(crate) async fn answer(&mut self, to_head: bool) -> Answer {
+        let head = self.head().await;
+        let mut lines = head.split("\r\n");
+        let line = lines.next().unwrap().to_owned();
+        let fields = lines.map(|line| line.split_once(':').unwrap());
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+        let mut answer = Answer { line, fields, body: Vec::new(), end: End::Framed };
+        let bodiless = to_head || matches!(answer.status(), 204 | 304);
+        if !bodiless {
+            (answer.body, answer.end) = self.body(&answer).await;
+        }
+        answer
+    }
+
+    /// The head of an answer before the answer, such as 100.
+    pub(crate) async fn interim(&mut self) -> String {
+        self.head().await
+    }
+
+    async fn head(&mut self) -> String {
+        loop {
+            if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = latin1(&self.read[..at]);
+                self.read.drain(..at + 4);
+                return head;
+            }
+            if let Err(end) = self.more().await {
+                panic!("{end:?} before a head; so far: {}", latin1(&self.read));
+            }
+        }
+    }
+
+    async fn body(&mut self, answer: &Answer) -> (Vec<u8>, End) {
+        if answer.field("transfer-encoding") == Some("chunked") {
+            return self.chunks().await;
+        }
+        let Some(length) = answer.field("content-length") else {
+            return loop {
+                if let Err(end) = self.more().await {
+                    break (std::mem::take(&mut self.read), end);
+                }
+            };
+        };
+        self.exactly(length.parse().unwrap()).await
+    }
+
+    async fn chunks(&mut self) -> (Vec<u8>, End) {
+        let mut body = Vec::new();
+        loop {
+            let Some(at) = self.read.windows(2).position(|window| window == b"\r\n") else {
+                match self.more().await {
+                    Ok(()) => continue,
+                    Err(end) => return (body, cut(end)),
+                }
+            };
+            let size = usize::from_str_radix(std::str::from_utf8(&self.read[..at]).unwrap(), 16).unwrap();
+            self.read.drain(..at + 2);
+            let (mut chunk, end) = self.exactly(size + 2).await;
+            if end != End::Framed {
+                body.extend(chunk);
+                return (body, end);
+            }
+            chunk.truncate(size);
+            body.extend(chunk);
+            if size == 0 {
+                return (body, End::Framed);
+            }
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> (Vec<u8>, End) {
+        while self.read.len() < length {
+            if let Err(end) = self.more().await {
+                return (std::mem::take(&mut self.read), cut(end));
+            }
+        }
+        (self.read.drain(..length).collect(), End::Framed)
+    }
+
+    async fn more(&mut self) -> Result<(), End> {
+        match self.stream.read_buf(&mut self.read).await {
+            Ok(0) => Err(End::Closed),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A close where more was promised.
+fn cut(end: End) -> End {
+    if end == End::Closed { End::Cut } else { end }
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+/// Sends one request, head and body as they are, and reads its answer.
+pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut wire = Wire::to(address).await;
+    wire.send(request).await;
+    wire.answer(request.starts_with(b"HEAD ")).await
+}
+
+/// A request with these lines, as bytes.
+pub(crate) fn request(method: &str, target: &[u8], lines: &[&[u8]], body: &[u8]) -> Vec<u8> {
+    let mut bytes = [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: larder.test\r\n"].concat();
+    for line in lines {
+        bytes.extend([line, b"\r\n".as_slice()].concat());
+    }
+    [&bytes, b"\r\n".as_slice(), body].concat()
+}
+
+/// The same request to GitLab and through larder.
+pub(crate) async fn both(gitlab: SocketAddr, larder: SocketAddr, request: &[u8]) -> (Answer, Answer) {
+    (exchange(gitlab, request).await, exchange(larder, request).await)
+}

@@ -92,7 +92,7 @@ fn grant(criterion: &mut Criterion) {
     let given = Grant::new(yes, archive, clock.now(), epochs.now(question.job), None);
     group.bench_function("opens", |bencher| {
         let hour = Duration::from_secs(3600);
-        bencher.iter(|| given.opens(black_box(archive), epochs.now(question.job), clock.now(), hour));
+        bencher.iter(|| given.opens(black_box(archive), None, epochs.now(question.job), clock.now(), hour));
     });
     group.finish();
 }

@@ -177,9 +177,8 @@ impl Access {
         limit: Duration,
     ) -> Option<Arc<Grant>> {
         let grant = self.grants.find(asking)?;
-        let opens = grant.opens(subject.id, self.epochs.now(job), self.clock.now(), limit);
-        // A grant from when the archive was still growing has an end to compare that has long been compared.
-        opens.then_some(grant)
+        let (epoch, now) = (self.epochs.now(job), self.clock.now());
+        grant.opens(subject.id, subject.facts.tail.as_deref(), epoch, now, limit).then_some(grant)
     }
 
     fn conclude(

@@ -45,11 +45,29 @@ impl Grant {
         Self { archive, asked_at, epoch, tail }
     }
 
-    /// Whether this grant opens `archive`, in the present `epoch`, at an age of less than `limit`.
+    /// Whether this grant opens `archive`, which ends with `tail` if that is known, in the present `epoch`, at an age of
+    /// less than `limit`.
     ///
-    /// A limit of zero opens nothing: each request asks for itself.
-    pub fn opens(&self, archive: ArchiveId, epoch: Epoch, now: Moment, limit: Duration) -> bool {
-        self.names(archive) && self.epoch == epoch && now.since(self.asked_at) < limit
+    /// A limit of zero opens nothing: each request asks for itself. Nor does a grant whose own tail is another one:
+    /// GitLab said yes to something else of the same length and date.
+    pub fn opens(
+        &self,
+        archive: ArchiveId,
+        tail: Option<&[u8]>,
+        epoch: Epoch,
+        now: Moment,
+        limit: Duration,
+    ) -> bool {
+        self.fits(archive, tail) && self.epoch == epoch && now.since(self.asked_at) < limit
+    }
+
+    /// Whether it was given for `archive`, and for an archive that ends like this one as far as both are known.
+    pub fn fits(&self, archive: ArchiveId, tail: Option<&[u8]>) -> bool {
+        let ends_alike = match (tail, self.tail()) {
+            (Some(tail), Some(shown)) => tail == shown,
+            _ => true,
+        };
+        self.names(archive) && ends_alike
     }
 
     /// Whether it was given for `archive`.
@@ -79,24 +97,37 @@ mod tests {
     use crate::clock::Clock;
 
     #[test]
+    fn a_grant_opens_nothing_that_ends_otherwise_than_gitlab_showed() {
+        let (clock, epoch, id) = (Clock::manual(1_000), Epoch { job: 0, global: 0 }, ArchiveId::new(1));
+        let grant = Grant::new(Yes::for_test(), id, clock.now(), epoch, Some(b"shown".to_vec()));
+        let opens = |tail| grant.opens(id, tail, epoch, clock.now(), Duration::from_secs(1));
+        assert!(opens(None), "not known yet: compared when it is there");
+        assert!(opens(Some(b"shown".as_slice())));
+        assert!(!opens(Some(b"other".as_slice())));
+    }
+
+    #[test]
     fn a_grant_opens_one_archive_in_one_epoch_for_a_while() {
         let clock = Clock::manual(1_000);
         let epoch = Epoch { job: 3, global: 1 };
         let (mine, other) = (ArchiveId::new(1), ArchiveId::new(2));
         let grant = Grant::new(Yes::for_test(), mine, clock.now(), epoch, None);
         let ttl = Duration::from_secs(30);
-        assert!(grant.opens(mine, epoch, clock.now(), ttl));
-        assert!(!grant.opens(other, epoch, clock.now(), ttl), "another archive");
+        assert!(grant.opens(mine, None, epoch, clock.now(), ttl));
+        assert!(!grant.opens(other, None, epoch, clock.now(), ttl), "another archive");
         assert!(
-            !grant.opens(mine, Epoch { job: 4, global: 1 }, clock.now(), ttl),
+            !grant.opens(mine, None, Epoch { job: 4, global: 1 }, clock.now(), ttl),
             "something changed at the job"
         );
         assert!(
-            !grant.opens(mine, Epoch { job: 3, global: 2 }, clock.now(), ttl),
+            !grant.opens(mine, None, Epoch { job: 3, global: 2 }, clock.now(), ttl),
             "something changed anywhere"
         );
-        assert!(!grant.opens(mine, epoch, clock.now(), Duration::ZERO), "the audit mode remembers nothing");
+        assert!(
+            !grant.opens(mine, None, epoch, clock.now(), Duration::ZERO),
+            "the audit mode remembers nothing"
+        );
         clock.advance(ttl);
-        assert!(!grant.opens(mine, epoch, clock.now(), ttl), "too old");
+        assert!(!grant.opens(mine, None, epoch, clock.now(), ttl), "too old");
     }
 }

@@ -44,8 +44,8 @@ impl Probed {
 
 pub(super) type Result = std::result::Result<Arc<Probed>, Arc<upstream::Error>>;
 
-/// Who asks, about which archive.
-type Same = (Fingerprint, Option<ArchiveId>);
+/// Who asks, about which archive, and how: an answer is judged by the condition that it answers.
+type Same = (Fingerprint, Option<ArchiveId>, Condition);
 
 /// A question under way.
 #[derive(Debug)]
@@ -91,7 +91,8 @@ impl Probes {
         if share.is_zero() {
             return sending.send().await;
         }
-        let mut answer = self.join((asking, held.map(|(id, _)| id)), sending, share);
+        let same = (asking, held.map(|(id, _)| id), sending.condition.clone());
+        let mut answer = self.join(same, sending, share);
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().unwrap_or_else(gone),
             Err(_) => gone(),
@@ -105,7 +106,7 @@ impl Probes {
             return running.answer.clone();
         }
         let (tell, answer) = watch::channel(None);
-        running.insert(same, Running { asked_at: sending.asked_at, answer: answer.clone() });
+        running.insert(same.clone(), Running { asked_at: sending.asked_at, answer: answer.clone() });
         drop(running);
         let leave = Leave { list: Arc::clone(&self.running), same, answer: answer.clone() };
         // A task of its own: whoever leaves takes nobody's answer along.

@@ -33,7 +33,7 @@ pub struct Answer<'a> {
 }
 
 /// The conditions that a probe carries: what tells whether the archive is the one held, at the least cost to GitLab.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// First and last byte asked for.
     pub range: (u64, u64),

@@ -96,7 +96,8 @@ impl Archive {
     /// A range of its bytes; nothing without a grant that names it, and nothing beyond its end.
     pub fn slices(self: &Arc<Self>, grant: &Grant, range: Range<u64>) -> Option<Slices> {
         let inside = range.start <= range.end && range.end <= self.record.length;
-        (grant.names(self.id()) && inside).then(|| Slices::new(Arc::clone(self), range))
+        let fits = grant.fits(self.id(), self.record.facts.tail.as_deref());
+        (fits && inside).then(|| Slices::new(Arc::clone(self), range))
     }
 
     /// Whether it has left the store.

@@ -1,0 +1,205 @@
+//! larder as a process, GitLab in this one, and a client of plain sockets.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+
+use gitlab_standin::{
+    Archive, GitLab, JobId, JobStatus, Level, Listening, ProjectId, Scope, Server, Setup, Storage, Visibility,
+};
+use tokio::runtime::Runtime;
+
+/// Held while a process begins: until then it shares this process's listening sockets, and their ports aren't free.
+static BEGINNING: Mutex<()> = Mutex::new(());
+
+/// Begins a process; it has only what it was given when this returns.
+pub(crate) fn spawn(command: &mut Command) -> Child {
+    let _alone = BEGINNING.lock().unwrap();
+    command.spawn().unwrap()
+}
+
+/// A running larder. It is killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// The program with a cache directory and free ports, not yet started.
+pub(crate) fn command(upstream: &str, dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.env_clear().args([
+        "serve",
+        "--upstream",
+        upstream,
+        "--log-format",
+        "json",
+        "--log-level",
+        "info",
+    ]);
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--cache-dir"]).arg(dir);
+    command.env("LARDER__CACHE__INSTANCE", "test");
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Process {
+    /// Starts it and waits until it says where it listens.
+    pub(crate) fn start(upstream: &str, dir: &Path) -> Self {
+        let mut child = spawn(command(upstream, dir).stdout(Stdio::null()).stderr(Stdio::piped()));
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let address = listening(&mut log, "listening");
+        let admin = listening(&mut log, "admin listening");
+        // A log that nobody reads would stop the process.
+        std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        Self { child, address, admin }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(spawn(Command::new("/bin/sh").args(["-c", &kill])).wait().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// The most memory it ever had, KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listening(log: &mut impl BufRead, message: &str) -> SocketAddr {
+    for line in log.lines() {
+        let line = line.unwrap();
+        let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let fields = if entry["fields"].is_object() { &entry["fields"] } else { &entry };
+        if fields["message"] == message {
+            return fields["address"].as_str().unwrap().parse().unwrap();
+        }
+    }
+    panic!("it ended without a word of {message}");
+}
+
+/// A GitLab with jobs whose archives alice may read.
+pub(crate) struct Town {
+    pub(crate) runtime: Runtime,
+    pub(crate) gitlab: GitLab,
+    pub(crate) project: ProjectId,
+    pub(crate) token: String,
+    /// Whether archives come from an object store.
+    pub(crate) redirects: bool,
+    pub(crate) jobs: Vec<(JobId, Archive)>,
+}
+
+impl Town {
+    /// So many jobs with archives of this size, each different.
+    pub(crate) fn new(storage: Storage, jobs: u64, size: u64) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let gitlab = runtime.block_on(GitLab::start(Setup::default().storage(storage))).unwrap();
+        let alice = gitlab.user("alice");
+        let project = gitlab.project("group/project", Visibility::Private);
+        gitlab.member(project, alice, Level::Developer);
+        let token = gitlab.personal_token(alice, Scope::ReadApi);
+        let redirects = matches!(storage, Storage::Redirect { .. });
+        let mut town = Self { runtime, gitlab, project, token, redirects, jobs: Vec::new() };
+        town.jobs = (1..=jobs).map(|seed| town.add(Archive::seeded(size, seed).unwrap())).collect();
+        town
+    }
+
+    /// Nobody listens at GitLab's port, or somebody does again.
+    pub(crate) fn listen(&self, listening: Listening) {
+        let _alone = BEGINNING.lock().unwrap();
+        self.gitlab.set_listening(Server::Gitlab, listening).unwrap();
+    }
+
+    fn add(&self, archive: Archive) -> (JobId, Archive) {
+        let job = self.gitlab.job(self.project, JobStatus::Success);
+        self.gitlab.put_archive(job, archive.clone());
+        (job, archive)
+    }
+
+    /// Begins alice's download of a job's archive.
+    pub(crate) fn open(&self, larder: &Process, job: JobId) -> Download {
+        let target = format!("/api/v4/projects/{}/jobs/{job}/artifacts", self.project);
+        Download::new(larder.address, "GET", &target, &[("Private-Token", &self.token)])
+    }
+
+    /// Downloads and compares; returns `Cache-Status`.
+    pub(crate) fn check(&self, larder: &Process, job: JobId, archive: &Archive) -> String {
+        let mut download = self.open(larder, job);
+        download.head();
+        let cache = download.field("cache-status").expect("a cache status");
+        assert!(download.rest().unwrap() == archive.bytes().unwrap(), "job {job}: {cache}");
+        cache
+    }
+}
+
+/// A request and what comes of it.
+pub(crate) struct Download {
+    reader: BufReader<TcpStream>,
+    head: String,
+}
+
+impl Download {
+    /// Sends a request without a body.
+    pub(crate) fn new(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        for (name, value) in fields {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        Self { reader: BufReader::new(stream), head: String::new() }
+    }
+
+    /// Waits for the answer's head; returns its status.
+    pub(crate) fn head(&mut self) -> u16 {
+        while !self.head.ends_with("\r\n\r\n") {
+            assert_ne!(self.reader.read_line(&mut self.head).unwrap(), 0, "no whole head: {}", self.head);
+        }
+        self.head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
+    }
+
+    /// The body, of the length that the head says; an error if it breaks off.
+    pub(crate) fn rest(mut self) -> io::Result<Vec<u8>> {
+        let length: usize = self.field("content-length").expect("a length").parse().unwrap();
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body)?;
+        Ok(body)
+    }
+
+    /// The stream, to send or read more.
+    pub(crate) fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.reader
+    }
+}

@@ -1,0 +1,95 @@
+//! Starting and stopping in order.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use gitlab_standin::{Effect, Etag, Fault, Gate, Listening, Storage};
+
+use crate::process::{Download, Process, Town, command, spawn};
+
+const LOCAL: Storage = Storage::Local { etag: Etag::Sha256 };
+
+/// Well below `server.drain`, 30 s: nothing was waited for.
+const PROMPTLY: Duration = Duration::from_secs(10);
+
+fn town() -> Town {
+    Town::new(LOCAL, 1, 32 << 20)
+}
+
+#[test]
+fn a_second_process_on_one_directory_says_so_and_ends() {
+    let (town, dir) = (town(), tempfile::tempdir().unwrap());
+    let first = Process::start(&town.gitlab.url(), dir.path());
+    let mut second = command(&town.gitlab.url(), dir.path());
+    let second = spawn(second.stdout(Stdio::null()).stderr(Stdio::piped())).wait_with_output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    let sentences: Vec<&str> = said.lines().filter(|line| line.starts_with("larder: ")).collect();
+    assert_eq!(sentences.len(), 1, "{said}");
+    assert!(sentences[0].contains("in use") && sentences[0].contains(dir.path().to_str().unwrap()), "{said}");
+    let (job, archive) = &town.jobs[0];
+    town.check(&first, *job, archive);
+    first.kill();
+    let third = Process::start(&town.gitlab.url(), dir.path());
+    town.check(&third, *job, archive);
+}
+
+#[test]
+fn told_to_end_when_idle_it_ends_at_once() {
+    let (town, dir) = (town(), tempfile::tempdir().unwrap());
+    let larder = Process::start(&town.gitlab.url(), dir.path());
+    let (job, archive) = &town.jobs[0];
+    town.check(&larder, *job, archive);
+    // A connection on which nothing happens holds nobody up.
+    let idle = std::net::TcpStream::connect(larder.address).unwrap();
+    let begun = Instant::now();
+    larder.terminate();
+    assert_eq!(larder.wait().code(), Some(0));
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    drop(idle);
+}
+
+#[test]
+fn told_to_end_during_downloads_it_finishes_them() {
+    let (town, dir) = (town(), tempfile::tempdir().unwrap());
+    let (job, archive) = &town.jobs[0];
+    let expected = archive.bytes().unwrap();
+    let body = Gate::new();
+    body.release(1 << 20);
+    town.gitlab.fault(Fault::new(Effect::Slow(body.clone())).when(|seen| seen.header("range").is_none()));
+    let larder = Process::start(&town.gitlab.url(), dir.path());
+    let mut cold = town.open(&larder, *job);
+    assert_eq!(cold.head(), 200);
+    let mut passed = Download::new(larder.address, "GET", "/bytes/30000000", &[]);
+    assert_eq!(passed.head(), 200);
+    larder.terminate();
+    body.open();
+    assert!(cold.rest().unwrap() == expected);
+    assert_eq!(passed.rest().unwrap().len(), 30_000_000);
+    assert_eq!(larder.wait().code(), Some(0));
+
+    let larder = Process::start(&town.gitlab.url(), dir.path());
+    let mut hot = town.open(&larder, *job);
+    assert_eq!((hot.head(), hot.field("cache-status").as_deref()), (200, Some("larder; hit")));
+    larder.terminate();
+    assert!(hot.rest().unwrap() == expected);
+    assert_eq!(larder.wait().code(), Some(0));
+}
+
+#[test]
+fn it_starts_in_front_of_a_gitlab_that_is_down() {
+    let (town, dir) = (town(), tempfile::tempdir().unwrap());
+    town.listen(Listening::Refuse);
+    let larder = Process::start(&town.gitlab.url(), dir.path());
+    let mut ready = Download::new(larder.admin, "GET", "/readyz", &[]);
+    assert_eq!(ready.head(), 200);
+    let (job, archive) = &town.jobs[0];
+    let mut early = town.open(&larder, *job);
+    assert_eq!(early.head(), 502);
+    let mut told = String::new();
+    early.stream().read_to_string(&mut told).unwrap();
+    assert!(told.contains("GitLab refuses connections"), "{told}");
+    town.listen(Listening::Open);
+    assert_eq!(town.check(&larder, *job, archive), "larder; fwd=miss; stored");
+}

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -13,6 +14,9 @@ use tokio::task::JoinSet;
 
 /// How many connections the kernel may queue.
 const BACKLOG: u32 = 1024;
+
+/// How long a copy of a listener that was closed may live on.
+const COPIES_GO: Duration = Duration::from_secs(1);
 
 /// How a server treats those who connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,8 +108,16 @@ impl Door {
     fn hold(&self) -> io::Result<TcpSocket> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
-        socket.bind(self.address)?;
-        Ok(socket)
+        let begun = Instant::now();
+        loop {
+            match socket.bind(self.address) {
+                // A program that is being started has a copy of our listener between its fork and its exec.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < COPIES_GO => {
+                    std::thread::yield_now();
+                }
+                bound => return bound.map(|()| socket),
+            }
+        }
     }
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {

@@ -9,6 +9,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::body::Body;
 use super::{Exchange, Proxy, answer, is_head};
@@ -37,8 +38,20 @@ pub(super) async fn pass(
     }
 }
 
-/// Passes a change on. What it takes away is forgotten before the client learns that it is gone.
+/// Passes a change on, in a task of its own: a client who leaves before GitLab has answered has changed it all the
+/// same.
 pub(super) async fn write(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcome, Response<Body>) {
+    let (tell, told) = oneshot::channel();
+    let proxy = Arc::clone(proxy);
+    crate::rt::spawn(async move {
+        // Whoever asked may have left.
+        let _ = tell.send(change(&proxy, exchange, write).await);
+    });
+    told.await.unwrap_or_else(|_| (Outcome::Write, answer::failed(&upstream::Error::unanswered())))
+}
+
+/// What a change takes away is forgotten before the client learns that it is gone.
+async fn change(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcome, Response<Body>) {
     let query = exchange.parts.uri.query().map(str::to_owned);
     let caller = Caller::new(Arc::clone(&exchange.fields), exchange.client);
     let (outcome, response) = pass(proxy, exchange, Outcome::Write).await;

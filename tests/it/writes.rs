@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gitlab_standin::{Level, RunnerAuth, Storage};
+use gitlab_standin::{Class, Effect, Etag, Fault, Gate, Level, RunnerAuth, Storage};
 use http::{Method, StatusCode};
 
 use crate::scene::{MODES, Scene, archive, zips};
@@ -210,4 +210,28 @@ async fn a_job_token_ends_with_its_job() {
         assert!(get(&url, &job_token).await.status.is_client_error(), "{storage:?}");
         assert_eq!(scene.get().await.cache(), "larder; hit", "{storage:?}: others' grants stay");
     }
+}
+
+#[tokio::test]
+async fn what_a_client_who_left_has_deleted_is_gone() {
+    let scene = stored(Storage::Local { etag: Etag::Sha256 }).await;
+    scene.gitlab.member(scene.project, scene.alice, Level::Owner);
+    let gate = Gate::new();
+    scene.gitlab.fault(Fault::new(Effect::Hold(gate.clone())).on(Class::DeleteJobArtifacts));
+    let (project, job) = (scene.project, scene.job);
+    let url = scene.api(&format!("/projects/{project}/jobs/{job}/artifacts"));
+    let token = scene.token.clone();
+    let leaving = tokio::spawn(async move { send(Method::DELETE, &url, &[("private-token", &token)]).await });
+    gate.arrived(1).await;
+    leaving.abort();
+    assert!(leaving.await.unwrap_err().is_cancelled());
+    scene.fence().await;
+    gate.open();
+    let gone = async {
+        while scene.get().await.status != StatusCode::NOT_FOUND {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("larder heard of it all the same");
+    assert!(on_disk(&scene).is_empty());
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gitlab_standin::{
     Archive, Class, Effect, Etag, Fault, GitLab, JobId, JobStatus, Level, ProjectId, Scope, Seen, Setup,
@@ -145,4 +146,16 @@ pub(crate) fn zips(dir: &Path) -> Vec<PathBuf> {
     let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
     let here = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "zip"));
     here.chain(dirs.iter().flat_map(|dir| zips(dir))).collect()
+}
+
+/// Waits until so many archives are on disk: the file of one that isn't stored goes with whoever reads it last, and its
+/// reader here has the last byte before larder knows.
+pub(crate) async fn come_to(dir: &Path, archives: usize, context: &str) {
+    let settled = async {
+        while zips(dir).len() != archives {
+            tokio::task::yield_now().await;
+        }
+    };
+    let settled = tokio::time::timeout(Duration::from_secs(20), settled).await;
+    assert!(settled.is_ok(), "{context}: {:?} and not {archives}", zips(dir));
 }

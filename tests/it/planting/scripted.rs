@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::scene::zips;
+use crate::scene::come_to;
 use crate::support::{Larder, Reply, get};
 
 const LENGTH: usize = 20_000;
@@ -160,7 +160,7 @@ async fn goes_through_and_leaves_no_trace(hot: bool) {
         let expected = if hot { "larder; hit" } else { "larder; fwd=miss; stored" };
         assert_eq!(next.cache(), expected, "{name}");
         larder.stored(job + 1).await;
-        assert_eq!(zips(larder.dir.path()).len(), job + 1, "{name}, hot: {hot}");
+        come_to(larder.dir.path(), job + 1, name).await;
     }
 }
 

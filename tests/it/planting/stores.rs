@@ -5,7 +5,7 @@ use gitlab_standin::{Archive, Effect, Ending, Fault, Listening, Server, Storage}
 use http::Method;
 
 use super::{Stage, says};
-use crate::scene::{Scene, zips};
+use crate::scene::{Scene, come_to};
 use crate::support::{get, send};
 
 const REDIRECT: Storage = Storage::Redirect { job_id_in_path: false };
@@ -81,7 +81,7 @@ async fn a_store_without_the_archive_leaves_a_cold_client_with_gitlabs_own_answe
                 assert!(ours.body == theirs.body, "{context}");
             }
         }
-        assert_eq!(zips(scene.larder.dir.path()).len(), scene.stored, "{bad:?}");
+        come_to(scene.larder.dir.path(), scene.stored, &format!("{bad:?}")).await;
         Bad::end(&scene);
         scene.is_unharmed(&format!("{bad:?}")).await;
         assert_eq!(scene.gitlab.counters().stray_credentials, 0);

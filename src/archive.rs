@@ -1,12 +1,22 @@
-//! Whether bytes are a zip archive.
+//! Zip archives: whether bytes are one, what is in it, and its entries' bytes.
 //!
-//! Owns the reading of zip directories, hostile ones included. Pure: bytes come through [`ReadAt`]; knows nothing of
-//! files, GitLab or caches. `rawzip` finds the end record and walks the directory, in constant memory; what it leaves
-//! to its caller (the count, entries outside the archive) is checked here.
+//! Owns the reading of zip directories and entries, hostile ones included. Pure: bytes come through [`ReadAt`]; knows
+//! nothing of files, GitLab or caches. `rawzip` finds the end record and walks the directory, in constant memory; what
+//! it leaves to its caller (the count, entries outside the archive, names, sizes that lie) is checked here. Entries are
+//! found and read as Go's `archive/zip` does it, since that is what GitLab answers with (`cmd/gitlab-zip-cat`).
+
+mod directory;
+mod entry;
+pub mod gzip;
+mod member;
 
 use std::io;
 
-use rawzip::{RECOMMENDED_BUFFER_SIZE, ReaderAt, ZipArchive, ZipLocator};
+use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchive, ZipFileHeaderRecord, ZipLocator};
+
+pub use directory::Directory;
+pub use entry::{BadEntry, Entry, Method};
+pub use member::{Member, PIECE, verify};
 
 /// How far back from its end an archive's end record may begin: its 22 bytes and the longest comment
 /// (APPNOTE 4.3.16); Go looks no further either.
@@ -15,10 +25,19 @@ const SEARCH: u64 = 22 + 65_535;
 /// Length of a local file header without name and extra fields (APPNOTE 4.3.7).
 const LOCAL_HEADER: u64 = 30;
 
+/// Length of a directory's record without name, extra fields and comment (APPNOTE 4.3.12).
+const CENTRAL_HEADER: u64 = 46;
+
 /// Bytes that can be read anywhere.
 pub trait ReadAt {
     /// Reads some bytes from `at`; zero at the end.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+}
+
+impl<S: ReadAt + ?Sized> ReadAt for &S {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        (**self).read_at(buffer, at)
+    }
 }
 
 /// Why bytes aren't a whole archive.
@@ -41,6 +60,12 @@ pub enum NotWhole {
     /// An entry begins where the archive has ended.
     #[error("an entry lies outside of the zip archive")]
     Outside,
+    /// An entry's length or place is said to stand in a Zip64 field that doesn't hold it (APPNOTE 4.5.3).
+    #[error("an entry of the zip directory lacks its zip64 field")]
+    Zip64,
+    /// The directory is larger than any that is kept in memory.
+    #[error("the zip directory would take more than {0} bytes of memory")]
+    Heavy(usize),
 }
 
 /// Whether a body begins as an archive: with an entry, or with the end record of an empty one.
@@ -54,30 +79,58 @@ pub const MAGIC: usize = 4;
 /// Checks that `length` bytes are one archive, to the last byte, and returns how many entries it has. Reads the
 /// directory only. Blocks.
 pub fn check(source: &impl ReadAt, length: u64) -> Result<u64, NotWhole> {
-    let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
-    let locator = ZipLocator::new().max_search_space(SEARCH);
-    let reader = Bounded { source, length };
-    let archive = locator.locate_in_reader(reader, &mut buffer, length).map_err(|(_, error)| error)?;
-    if let Some(trailing) = length.checked_sub(archive.end_offset()).filter(|trailing| *trailing > 0) {
-        return Err(NotWhole::Trailing(trailing));
-    }
-    let found = walk(&archive, &mut buffer)?;
-    let promised = archive.entries_hint();
-    if found == promised { Ok(found) } else { Err(NotWhole::Count { found, promised }) }
+    Located::find(source, length)?.walk(|_| Ok(()))
 }
 
-fn walk<R: ReaderAt>(archive: &ZipArchive<R>, buffer: &mut [u8]) -> Result<u64, NotWhole> {
-    let directory = archive.directory_offset();
-    let mut entries = archive.entries(buffer);
-    let mut found = 0;
-    while let Some(entry) = entries.next_entry()? {
-        let end = entry.local_header_offset().checked_add(LOCAL_HEADER);
-        if end.is_none_or(|end| end > directory) {
-            return Err(NotWhole::Outside);
+/// An archive whose end record has been found and read.
+struct Located<'a, S> {
+    archive: ZipArchive<Bounded<'a, S>>,
+    /// Holds the longest record that there can be; what `rawzip` recommends doesn't.
+    buffer: Vec<u8>,
+}
+
+impl<'a, S: ReadAt> Located<'a, S> {
+    fn find(source: &'a S, length: u64) -> Result<Self, NotWhole> {
+        let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+        let locator = ZipLocator::new().max_search_space(SEARCH);
+        let reader = Bounded { source, length };
+        let archive = locator.locate_in_reader(reader, &mut buffer, length).map_err(|(_, error)| error)?;
+        match length.saturating_sub(archive.end_offset()) {
+            0 => Ok(Self { archive, buffer }),
+            trailing => Err(NotWhole::Trailing(trailing)),
         }
-        found += 1;
     }
-    Ok(found)
+
+    /// Where the directory begins, in an archive with something before it too.
+    fn begins_at(&self) -> u64 {
+        self.archive.directory_offset()
+    }
+
+    /// How many entries there are, by the end record and by what the directory's bytes can hold.
+    fn most(&self) -> u64 {
+        let bytes = self.archive.eocd_offset().saturating_sub(self.begins_at());
+        self.archive.entries_hint().min(bytes / CENTRAL_HEADER)
+    }
+
+    /// Hands every record of the directory to `each` and returns their number, which is the promised one.
+    fn walk(
+        mut self,
+        mut each: impl FnMut(&ZipFileHeaderRecord<'_>) -> Result<(), NotWhole>,
+    ) -> Result<u64, NotWhole> {
+        let directory = self.begins_at();
+        let mut entries = self.archive.entries(&mut self.buffer);
+        let mut found = 0;
+        while let Some(record) = entries.next_entry()? {
+            let end = record.local_header_offset().checked_add(LOCAL_HEADER);
+            if end.is_none_or(|end| end > directory) {
+                return Err(NotWhole::Outside);
+            }
+            each(&record)?;
+            found += 1;
+        }
+        let promised = self.archive.entries_hint();
+        if found == promised { Ok(found) } else { Err(NotWhole::Count { found, promised }) }
+    }
 }
 
 /// The archive's own bytes, and none behind them.
@@ -94,70 +147,21 @@ impl<S: ReadAt> ReaderAt for Bounded<'_, S> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::num::to_u64;
-
-    /// A stored entry `a` holding `x`, its directory and the end record.
-    pub(crate) fn zip(comment: &[u8]) -> Vec<u8> {
-        let sizes = [0x83, 0x16, 0xdc, 0x8c, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
-        let local = [b"PK\x03\x04\x0a\0\0\0\0\0\0\0\0\0".as_slice(), &sizes, b"ax"].concat();
-        let central = [b"PK\x01\x02\x0a\0\x0a\0\0\0\0\0\0\0\0\0".as_slice(), &sizes, &[0; 14], b"a"].concat();
-        let numbers = [u32::try_from(central.len()).unwrap(), u32::try_from(local.len()).unwrap()];
-        let numbers: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-        let comment = [&u16::try_from(comment.len()).unwrap().to_le_bytes(), comment].concat();
-        [local, central, b"PK\x05\x06\0\0\0\0\x01\0\x01\0".to_vec(), numbers, comment].concat()
-    }
-
-    fn check(bytes: &[u8]) -> Result<u64, NotWhole> {
-        struct Slice<'a>(&'a [u8]);
-        impl ReadAt for Slice<'_> {
-            fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-                let rest = self.0.get(crate::num::to_usize(at)..).unwrap_or_default();
-                let n = rest.len().min(buffer.len());
-                buffer[..n].copy_from_slice(&rest[..n]);
-                Ok(n)
+/// Fills a buffer with the bytes from `at`.
+fn read_exact(source: &impl ReadAt, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match source.read_at(buffer, at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                buffer = buffer.get_mut(n..).unwrap_or_default();
+                at = at.saturating_add(crate::num::to_u64(n));
             }
-        }
-        super::check(&Slice(bytes), to_u64(bytes.len()))
-    }
-
-    #[test]
-    fn a_whole_archive_is_one() {
-        assert_eq!(check(&zip(b"")).unwrap(), 1);
-        assert_eq!(check(&zip(&vec![b'c'; 65_535])).unwrap(), 1, "the longest comment");
-        let empty = [b"PK\x05\x06".as_slice(), &[0; 18]].concat();
-        assert_eq!(check(&empty).unwrap(), 0);
-        assert!(begins_as_zip(&empty) && begins_as_zip(&zip(b"")) && !begins_as_zip(b"<htm"));
-    }
-
-    #[test]
-    fn a_cut_archive_is_none_wherever_it_is_cut() {
-        let whole = zip(b"comment");
-        for length in 0..whole.len() {
-            assert!(check(&whole[..length]).is_err(), "cut at {length}");
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-
-    #[test]
-    fn what_follows_the_end_and_what_lies_about_it_is_noticed() {
-        assert!(matches!(check(&[zip(b"").as_slice(), b"more"].concat()), Err(NotWhole::Trailing(4))));
-        let mut lies = zip(b"");
-        let count = lies.len() - 12;
-        lies[count] = 2;
-        lies[count - 2] = 2;
-        assert!(check(&lies).is_err());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, at in 0_usize..120, with: u8) {
-            let _ = check(&bytes);
-            let mut mutant = zip(&bytes[..bytes.len().min(100)]);
-            let at = at % mutant.len();
-            mutant[at] = with;
-            let _ = check(&mutant);
-        }
-    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

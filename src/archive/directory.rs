@@ -35,10 +35,14 @@ impl Directory {
     /// Reads the directory of an archive of `length` bytes. Refuses what [`check`](super::check) refuses, and what
     /// would take more memory than is kept for one. Blocks.
     pub fn read(source: &impl ReadAt, length: u64) -> Result<Self, NotWhole> {
+        Self::read_within(source, length, HEAVIEST)
+    }
+
+    fn read_within(source: &impl ReadAt, length: u64, heaviest: usize) -> Result<Self, NotWhole> {
         let located = Located::find(source, length)?;
         let begins_at = located.begins_at();
-        let most = to_usize(located.most()).min(HEAVIEST / size_of::<Record>());
-        let mut growing = Growing { records: Vec::with_capacity(most), names: Vec::new() };
+        let most = to_usize(located.most()).min(heaviest / size_of::<Record>());
+        let mut growing = Growing { records: Vec::with_capacity(most), names: Vec::new(), heaviest };
         located.walk(|record| growing.push(record))?;
         let (records, names) = growing.sorted();
         Ok(Self { records, names, begins_at })
@@ -88,6 +92,7 @@ impl Record {
 struct Growing {
     records: Vec<Record>,
     names: Vec<u8>,
+    heaviest: usize,
 }
 
 impl Growing {
@@ -96,7 +101,7 @@ impl Growing {
             return Err(NotWhole::Zip64);
         }
         let name = record.file_path().as_bytes();
-        let heavy = NotWhole::Heavy(HEAVIEST);
+        let heavy = NotWhole::Heavy(self.heaviest);
         let (Ok(name_at), Ok(name_length)) = (u32::try_from(self.names.len()), u16::try_from(name.len()))
         else {
             return Err(heavy);
@@ -104,7 +109,7 @@ impl Growing {
         self.names.extend_from_slice(name);
         self.records.push(Record { entry: Entry::new(record), name_at, name_length });
         let weight = size_of_val(self.records.as_slice()).saturating_add(self.names.len());
-        if weight <= HEAVIEST { Ok(()) } else { Err(heavy) }
+        if weight <= self.heaviest { Ok(()) } else { Err(heavy) }
     }
 
     fn sorted(mut self) -> (Box<[Record]>, Box<[u8]>) {
@@ -126,4 +131,136 @@ fn is_complete(record: &ZipFileHeaderRecord<'_>) -> bool {
     }
     let mut fields = record.extra_fields().filter(|(id, _)| *id == ExtraFieldId::ZIP64);
     fields.any(|(_, field)| field.chunks_exact(8).any(|number| number == mark.to_le_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::tests::writer::{File, Zip};
+    use crate::archive::tests::{Slice, content, open};
+
+    #[test]
+    fn a_name_is_its_bytes() {
+        let (long, longer) = (vec![b'n'; 65_535], vec![b'n'; 65_536]);
+        let names: [&[u8]; 13] = [
+            b"",
+            b"a",
+            b"a/",
+            b"A",
+            b"./a",
+            b"/a",
+            b"../a",
+            b"a\\b",
+            b"a\0b",
+            "ä".as_bytes(),
+            b"\xe4",
+            b"\xff\xfe",
+            &long,
+        ];
+        let bytes = Zip::of(names.iter().rev().map(|name| File::stored(name, b""))).bytes();
+        let directory = open(&bytes).unwrap();
+        assert_eq!((directory.len(), directory.is_empty()), (13, false));
+        for (at, name) in names.iter().enumerate() {
+            // The writer has put the last of them first.
+            let before = names.iter().skip(at + 1).map(|name| 30 + name.len()).sum::<usize>();
+            let data = directory.find(name).unwrap().locate(&Slice(&bytes, usize::MAX), &directory).unwrap();
+            assert_eq!(to_usize(data.start), before + 30 + name.len(), "{name:?}");
+        }
+        for absent in [b"b".as_slice(), b"a/b", b"//a", b"../../a", &longer, "a\u{308}".as_bytes()] {
+            assert_eq!(directory.find(absent), None, "{absent:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_entries_with_one_name_the_first_counts() {
+        let names = ["b", "a", "b", "a", "c", "b"];
+        let files = (0..).zip(names).map(|(at, name)| File::stored(name, &[at]));
+        let bytes = Zip::of(files).bytes();
+        assert_eq!(open(&bytes).unwrap().len(), 3);
+        for (name, first) in [(b"a", 1), (b"b", 0), (b"c", 4)] {
+            assert_eq!(content(&bytes, name).unwrap(), [first]);
+        }
+    }
+
+    #[test]
+    fn an_archive_may_stand_behind_something_and_have_a_comment() {
+        let zip = Zip::of([File::deflated("a", b"hello"), File::stored("b", b"world")]);
+        let (stub, long) = (b"#!/bin/sh\n".to_vec(), vec![b'c'; 65_535]);
+        let cases = [
+            ("plain", zip.clone(), 0),
+            ("stub, offsets from its end", Zip { prefix: stub.clone(), ..zip.clone() }, 10),
+            (
+                "stub, offsets from the beginning",
+                Zip { prefix: stub.clone(), declared: true, ..zip.clone() },
+                10,
+            ),
+            ("comment", Zip { comment: long.clone(), ..zip.clone() }, 0),
+            ("both", Zip { prefix: stub.clone(), comment: long.clone(), ..zip.clone() }, 10),
+            ("zip64", Zip { zip64: true, ..zip.clone() }, 0),
+            ("all", Zip { prefix: stub, comment: long, zip64: true, declared: true, ..zip.clone() }, 10),
+        ];
+        let begins = open(&zip.bytes()).unwrap().begins_at();
+        for (case, zip, before) in cases {
+            let bytes = zip.bytes();
+            assert_eq!(open(&bytes).unwrap().begins_at(), begins + before, "{case}");
+            assert_eq!(content(&bytes, b"a").unwrap(), b"hello", "{case}");
+            assert_eq!(content(&bytes, b"b").unwrap(), b"world", "{case}");
+        }
+        let empty = open(&Zip::default().bytes()).unwrap();
+        assert_eq!((empty.is_empty(), empty.weight(), empty.find(b"")), (true, 0, None));
+    }
+
+    #[test]
+    fn the_longest_record_is_read() {
+        let name = vec![b'n'; 65_535];
+        let file = File::stored(&name, b"x");
+        let bytes = Zip::of([File { central: vec![0; 65_535], comment: vec![b'c'; 65_535], ..file }]).bytes();
+        assert_eq!(content(&bytes, &name).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_directory_that_lies_is_refused() {
+        let file = File::stored("a", b"x");
+        let zip = Zip::of([file.clone(), File::stored("b", b"y")]);
+        let bad = |file: File| Zip::of([file]);
+        let mark = u64::from(u32::MAX);
+        let cases = [
+            ("more entries", Zip { count: Some(3), ..zip.clone() }, "has 2 entries and should have 3"),
+            ("fewer entries", Zip { count: Some(1), ..zip.clone() }, "has 2 entries and should have 1"),
+            (
+                "very many",
+                Zip { count: Some(u64::MAX), zip64: true, ..zip },
+                "should have 18446744073709551615",
+            ),
+            ("an entry in the directory", bad(File { at: Some(3), ..file.clone() }), "lies outside"),
+            (
+                "an entry nowhere",
+                bad(File { at: Some(u64::MAX), zip64: true, ..file.clone() }),
+                "lies outside",
+            ),
+            ("no zip64 field", bad(File { compressed: mark, ..file.clone() }), "lacks its zip64 field"),
+        ];
+        for (case, zip, message) in cases {
+            let error = open(&zip.bytes()).expect_err(case).to_string();
+            assert!(error.contains(message), "{case}: {error}");
+        }
+        // The length itself may be that number, where the Zip64 field says so.
+        open(&bad(File { compressed: mark, zip64: true, ..file }).bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_no_heavier_than_its_bound() {
+        let zip = Zip::of((0..100).map(|at| File::stored(format!("{at:03}"), b"x"))).bytes();
+        let weight = open(&zip).unwrap().weight();
+        assert_eq!(weight, 100 * (size_of::<Record>() + 3));
+        let read =
+            |bound| Directory::read_within(&Slice(&zip, usize::MAX), crate::num::to_u64(zip.len()), bound);
+        assert_eq!(read(weight).unwrap().len(), 100);
+        assert!(matches!(read(weight - 1), Err(NotWhole::Heavy(_))));
+    }
+
+    #[test]
+    fn a_record_takes_48_bytes() {
+        assert_eq!(size_of::<Record>(), 48);
+    }
 }

@@ -155,3 +155,89 @@ impl Method {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::tests::writer::{File, Zip};
+    use crate::archive::tests::{Slice, content, open};
+
+    fn locate(bytes: &[u8]) -> Result<Range<u64>, BadEntry> {
+        let directory = open(bytes).unwrap();
+        let (_, entry) = directory.entries().next().unwrap();
+        entry.locate(&Slice(bytes, usize::MAX), &directory)
+    }
+
+    fn of(file: File) -> Vec<u8> {
+        Zip::of([file]).bytes()
+    }
+
+    #[test]
+    fn data_stand_behind_what_the_local_header_has_not_the_directory() {
+        let file = File::stored("name", b"content");
+        assert_eq!(locate(&of(file.clone())).unwrap(), 34..41);
+        assert_eq!(locate(&of(File { central: vec![0; 50], ..file.clone() })).unwrap(), 34..41);
+        assert_eq!(locate(&of(File { local: vec![0; 50], ..file.clone() })).unwrap(), 84..91);
+        assert_eq!(locate(&of(File { zip64: true, ..file })).unwrap(), 34..41);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let file = File::stored("a", b"content");
+        let cases = [
+            (File { flags: 1, ..file.clone() }, "the zip entry is encrypted"),
+            (
+                File { method: 93, ..file.clone() },
+                "the zip entry is compressed by method 93, which isn't supported",
+            ),
+            (File { size: 8, ..file.clone() }, "the zip entry is stored in 7 bytes and should have 8"),
+            (File { at: Some(1), ..file.clone() }, "no local header at byte 1 of the zip archive"),
+            (
+                File { compressed: 8, size: 8, ..file.clone() },
+                "the data of a zip entry reach into the directory",
+            ),
+            (
+                File { compressed: u64::MAX, size: u64::MAX, zip64: true, ..file.clone() },
+                "the data of a zip entry reach into the directory",
+            ),
+            (File { name: b"a/".to_vec(), ..file }, "the zip entry is stored in 0 bytes and should have 7"),
+        ];
+        for (file, message) in cases {
+            assert_eq!(locate(&of(file)).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_under_us_is_an_error() {
+        let bytes = of(File::stored("a", b"content"));
+        let directory = open(&bytes).unwrap();
+        let entry = directory.find(b"a").unwrap();
+        let cut = entry.locate(&Slice(&bytes[..29], usize::MAX), &directory);
+        assert!(matches!(cut, Err(BadEntry::Read(_))), "{cut:?}");
+    }
+
+    #[test]
+    fn a_directory_is_empty_whatever_it_packs() {
+        let nothing = File::deflated("d/", b"");
+        for file in [
+            File { flags: 1, ..nothing.clone() },
+            File { crc: 7, ..nothing.clone() },
+            File { method: 93, ..nothing.clone() },
+            nothing,
+        ] {
+            assert_eq!(content(&of(file), b"d/").unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn a_sum_of_zero_is_unknown_where_nothing_says_that_it_is_meant() {
+        let file = File { crc: 0, ..File::stored("a", b"content") };
+        let sum = |file: File| open(&of(file)).unwrap().find(b"a").unwrap().crc32;
+        assert_eq!(sum(file.clone()), None);
+        assert_eq!(sum(file.clone().described()), Some(0));
+        assert_eq!(sum(File { crc: 1, ..file.clone() }), Some(1));
+        assert_eq!(sum(File::stored("a", b"")), Some(0));
+        assert_eq!(content(&of(file.clone()), b"a").unwrap(), b"content");
+        assert!(matches!(content(&of(file.described()), b"a"), Err(BadEntry::Checksum { promised: 0, .. })));
+    }
+}

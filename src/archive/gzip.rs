@@ -11,3 +11,28 @@ pub fn trailer(crc32: u32, size: u64) -> [u8; 8] {
     // The upper half of the length falls off.
     (u64::from(crc32) | size << 32).to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::archive::tests::writer::File;
+
+    #[test]
+    fn an_entrys_deflate_stream_is_a_gzip_file() {
+        for content in [vec![], b"hello".to_vec(), vec![7; 100_000]] {
+            let file = File::deflated("a", &content);
+            let bytes = [HEADER.as_slice(), &file.data, &trailer(file.crc, file.size)].concat();
+            let mut inflated = Vec::new();
+            flate2::read::GzDecoder::new(bytes.as_slice()).read_to_end(&mut inflated).unwrap();
+            assert_eq!(inflated, content);
+        }
+    }
+
+    #[test]
+    fn of_a_length_the_lower_half_is_told() {
+        assert_eq!(trailer(0x0403_0201, 0x0807_0605), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(trailer(u32::MAX, (9 << 32) | 0x0807_0605), [255, 255, 255, 255, 5, 6, 7, 8]);
+    }
+}

@@ -182,3 +182,108 @@ impl<S: ReadAt> Data<S> {
         self.used = self.used.saturating_add(to_usize(n));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::tests::writer::{File, Zip};
+    use crate::archive::tests::{Slice, content, open};
+
+    /// Bytes that don't repeat soon.
+    fn noise(length: usize) -> Vec<u8> {
+        let step = |n: &u32| Some(n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        std::iter::successors(Some(1), step).map(|n| n.to_be_bytes()[0]).take(length).collect()
+    }
+
+    fn read(file: File) -> Result<Vec<u8>, BadEntry> {
+        content(&Zip::of([file]).bytes(), b"a")
+    }
+
+    #[test]
+    fn all_lengths_come_out_in_pieces() {
+        for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 7] {
+            for content in [noise(length), vec![b'x'; length]] {
+                assert!(read(File::stored("a", &content)).unwrap() == content, "{length} stored");
+                assert!(read(File::deflated("a", &content)).unwrap() == content, "{length} deflated");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_says_why() {
+        let (stored, deflated) = (File::stored("a", b"content"), File::deflated("a", b"content"));
+        let sized = |file: &File, size| File { size, ..file.clone() };
+        let with =
+            |data: &[u8]| File { data: data.to_vec(), compressed: to_u64(data.len()), ..deflated.clone() };
+        let (last, packed) = (deflated.data.len() - 1, deflated.data.clone());
+        let cases = [
+            (File { crc: 1, ..stored.clone() }, "the CRC-32 fec530a9 and should have 00000001"),
+            (File { data: b"Content".to_vec(), ..stored }, "the CRC-32"),
+            (File { crc: 1, ..deflated.clone() }, "the CRC-32"),
+            (sized(&deflated, 6), "has more bytes than the 6"),
+            (sized(&deflated, 0), "has more bytes than the 0"),
+            (sized(&deflated, 8), "has 7 bytes and should have 8"),
+            (sized(&deflated, u64::from(u32::MAX)), "has 7 bytes and should have 4294967295"),
+            (with(&packed[..last]), "end too early"),
+            (with(b""), "end too early"),
+            (with(&[&packed[..], b"xyz"].concat()), "3 bytes behind"),
+            (with(&[0xff; 9]), "can't be inflated"),
+        ];
+        for (file, message) in cases {
+            let error = read(file).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}, not {message}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_left_at_its_first_byte_too_many() {
+        struct Counting<'a>(Slice<'a>, std::cell::Cell<usize>);
+        impl ReadAt for Counting<'_> {
+            fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+                self.1.set(self.1.get() + buffer.len());
+                self.0.read_at(buffer, at)
+            }
+        }
+        let bomb = File { size: 10, ..File::deflated("a", &vec![0; 64 << 20]) };
+        let data = 0..bomb.compressed;
+        assert!(bomb.data.len() > 2 * READ);
+        let entry = open(&Zip::of([bomb.clone()]).bytes()).unwrap().find(b"a").unwrap();
+        let source = Counting(Slice(&bomb.data, usize::MAX), std::cell::Cell::new(0));
+        assert!(matches!(verify(&source, entry, data), Err(BadEntry::Long(10))));
+        assert_eq!(source.1.get(), READ);
+    }
+
+    #[test]
+    fn of_a_wrong_entry_all_comes_but_the_last_piece_and_no_end() {
+        for make in [File::stored, File::deflated] {
+            let file = File { crc: 1, ..make("a", &noise(2 * PIECE)) };
+            let bytes = Zip::of([file]).bytes();
+            let (source, directory) = (Slice(&bytes, usize::MAX), open(&bytes).unwrap());
+            let entry = directory.find(b"a").unwrap();
+            let mut member = Member::new(source, entry, entry.locate(&source, &directory).unwrap());
+            assert_eq!(member.next().unwrap().unwrap().len(), PIECE);
+            assert!(matches!(member.next(), Err(BadEntry::Checksum { .. })));
+            assert!(matches!(member.next(), Err(BadEntry::Failed)), "and it stays so");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_under_us_is_an_error() {
+        for file in [File::stored("a", &noise(100)), File::deflated("a", &noise(100))] {
+            let entry = open(&Zip::of([file.clone()]).bytes()).unwrap().find(b"a").unwrap();
+            let cut = Slice(&file.data[..50], usize::MAX);
+            let verdict = verify(cut, entry, 0..file.compressed);
+            assert!(matches!(verdict, Err(BadEntry::Read(_))), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_entry_is_as_long_as_its_data() {
+        let file = File::stored("a", b"content");
+        let entry = open(&Zip::of([file.clone()]).bytes()).unwrap().find(b"a").unwrap();
+        let read = |data| verify(Slice(b"content", usize::MAX), entry, data);
+        assert!(matches!(read(0..6), Err(BadEntry::Cut)));
+        assert!(matches!(read(0..8), Err(BadEntry::Slack(1))));
+        assert!(read(0..7).is_ok());
+    }
+}

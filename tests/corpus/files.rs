@@ -1,6 +1,6 @@
 //! What lies on the disk.
 
-use larder::archive::{self, ReadAt};
+use larder::archive::{self, Directory, Entry, Member, NotWhole, PIECE, ReadAt};
 use larder::store::Record;
 use larder::store::record::chunks_of;
 
@@ -22,6 +22,54 @@ pub(crate) fn zip(bytes: &[u8]) -> bool {
     assert!(found <= u64::try_from(bytes.len()).unwrap() / 76, "{found} entries");
     assert_eq!(entries(&bytes[..bytes.len() - 1]), None, "cut");
     assert_eq!(entries(&[bytes, b"\0"].concat()), None, "followed by something");
+    true
+}
+
+/// The names of a directory, what they mean, and every entry to its end.
+pub(crate) fn directory(bytes: &[u8]) -> bool {
+    let (source, length) = (InMemory(bytes), u64::try_from(bytes.len()).unwrap());
+    let whole = archive::check(&source, length).is_ok();
+    let directory = match Directory::read(&source, length) {
+        Ok(directory) => directory,
+        Err(error) => {
+            assert_eq!(whole, matches!(error, NotWhole::Zip64 | NotWhole::Heavy(_)), "{error}");
+            return false;
+        }
+    };
+    assert!(whole);
+    assert!(directory.begins_at() <= length && directory.weight() <= 48 * directory.len() + bytes.len());
+    assert!(directory.entries().is_sorted_by(|(a, _), (b, _)| a < b), "each name once");
+    let mut read = 0;
+    for (name, entry) in directory.entries() {
+        assert_eq!(directory.find(name), Some(entry));
+        read += usize::from(is_read(&source, entry, &directory));
+    }
+    read > 0
+}
+
+fn is_read(source: &InMemory<'_>, entry: Entry, directory: &Directory) -> bool {
+    let Ok(data) = entry.locate(source, directory) else { return false };
+    assert!(data.start >= 30 && data.end <= directory.begins_at());
+    assert_eq!(data.end - data.start, entry.compressed);
+    let mut member = Member::new(source, entry, data);
+    let (mut length, mut sum) = (0, crc32fast::Hasher::new());
+    loop {
+        match member.next() {
+            Ok(Some(piece)) => {
+                assert!((1..=PIECE).contains(&piece.len()));
+                length += u64::try_from(piece.len()).unwrap();
+                sum.update(&piece);
+            }
+            Ok(None) => break,
+            Err(_) => {
+                assert!(member.next().is_err(), "an error is the end");
+                return false;
+            }
+        }
+        assert!(length <= entry.size, "no more than declared");
+    }
+    assert_eq!(length, entry.size);
+    assert!(entry.crc32.is_none_or(|crc32| crc32 == sum.finalize()));
     true
 }
 

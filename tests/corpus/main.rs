@@ -87,6 +87,11 @@ fn an_archive_is_whole_to_its_last_byte() {
 }
 
 #[test]
+fn an_entry_is_what_its_directory_says_or_an_error() {
+    run("directory", files::directory);
+}
+
+#[test]
 fn a_record_is_believed_whole_or_not_at_all() {
     run("record", files::record);
 }

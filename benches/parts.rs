@@ -1,5 +1,5 @@
 //! The parts of a request that cost processor time: reading its target, finding its grant, judging an answer, reading
-//! a record, checking an archive.
+//! a record, checking an archive, finding and reading its entries.
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
@@ -7,15 +7,17 @@
 use std::hint::black_box;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gitlab_standin::Member as Zipped;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use larder::access::{Caller, Epochs};
-use larder::archive::ReadAt;
+use larder::archive::{Directory, Entry, Member, ReadAt, gzip};
 use larder::clock::Clock;
 use larder::fields::Kept;
 use larder::grant::judge::{self, Condition};
@@ -162,18 +164,101 @@ impl ReadAt for InMemory {
     }
 }
 
-/// The end of a fill: an archive's directory of 20,000 entries.
+/// The end of a fill: an archive's directory of 20,000 entries. Then its entries by name, and among a million.
 fn archive(criterion: &mut Criterion) {
-    const ENTRIES: u64 = 20_000;
-    let source = InMemory(gitlab_standin::Archive::many(20_000).bytes().unwrap());
-    let length = u64::try_from(source.0.len()).unwrap();
+    const ENTRIES: u32 = 20_000;
     let mut group = criterion.benchmark_group("archive");
-    group.throughput(Throughput::Elements(ENTRIES));
+    let (source, length) = many(ENTRIES);
+    group.throughput(Throughput::Elements(ENTRIES.into()));
     group.bench_function("check", |bencher| {
-        bencher.iter(|| assert_eq!(larder::archive::check(&source, length).unwrap(), ENTRIES));
+        bencher.iter(|| assert_eq!(larder::archive::check(&source, length).unwrap(), u64::from(ENTRIES)));
     });
+    group.bench_function("directory", |bencher| bencher.iter(|| Directory::read(&source, length).unwrap()));
+    group.throughput(Throughput::Elements(1));
+    for (name, entries) in [("find_20k", ENTRIES), ("find_1m", 1_000_000)] {
+        let (source, length) = many(entries);
+        let begun = std::time::Instant::now();
+        let directory = Directory::read(&source, length).unwrap();
+        println!("{entries} entries: {} bytes, read in {:?}", directory.weight(), begun.elapsed());
+        let names: Vec<Vec<u8>> = directory.entries().step_by(17).map(|(name, _)| name.to_vec()).collect();
+        // A step that is prime to their number visits all of them, far apart.
+        let mut at = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                at = (at + 7919) % names.len();
+                directory.find(black_box(&names[at])).unwrap()
+            });
+        });
+    }
     group.finish();
 }
 
-criterion_group!(benches, route, grant, judgement, record, archive);
+fn many(entries: u32) -> (InMemory, u64) {
+    let source = InMemory(gitlab_standin::Archive::many(entries).bytes().unwrap());
+    let length = u64::try_from(source.0.len()).unwrap();
+    (source, length)
+}
+
+/// A file out of an archive: found, located, read to its end; and a deflated one as gzip, without inflating it.
+fn entry(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("entry");
+    for (name, length) in [("4k", 4 << 10), ("10m", 10 << 20)] {
+        let (stored, deflated) = (Zipped::stored("f", text(length)), Zipped::file("f", text(length)));
+        group.throughput(Throughput::Bytes(length.try_into().unwrap()));
+        for (method, file) in [("stored", stored), ("deflated", deflated)] {
+            let (source, directory) = of(file);
+            group.bench_function(format!("{method}_{name}"), |bencher| {
+                bencher.iter(|| assert_eq!(inflate(&source, &directory), length));
+            });
+            if method == "deflated" {
+                group.bench_function(format!("gzip_{name}"), |bencher| {
+                    bencher.iter(|| pass(&source, &directory));
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+/// Lines of a log, no two of them alike.
+fn text(length: usize) -> Vec<u8> {
+    let lines = (0..).flat_map(|n: u32| format!("[{n}] line {}\n", n.wrapping_mul(7919) % 1009).into_bytes());
+    lines.take(length).collect()
+}
+
+fn of(file: Zipped) -> (InMemory, Directory) {
+    let source = InMemory(gitlab_standin::Archive::runner([file]).bytes().unwrap());
+    let directory = Directory::read(&source, source.0.len().try_into().unwrap()).unwrap();
+    (source, directory)
+}
+
+fn locate(source: &InMemory, directory: &Directory) -> (Entry, Range<u64>) {
+    let entry = directory.find(black_box(b"f")).unwrap();
+    (entry, entry.locate(source, directory).unwrap())
+}
+
+fn inflate(source: &InMemory, directory: &Directory) -> usize {
+    let (entry, data) = locate(source, directory);
+    let mut member = Member::new(source, entry, data);
+    let mut length = 0;
+    while let Some(piece) = member.next().unwrap() {
+        length += black_box(piece).len();
+    }
+    length
+}
+
+/// The same in pieces read into memory of their own, as they go out.
+fn pass(source: &InMemory, directory: &Directory) {
+    let (entry, data) = locate(source, directory);
+    black_box(gzip::HEADER);
+    for at in data.clone().step_by(larder::archive::PIECE) {
+        let length = (data.end - at).min(larder::archive::PIECE.try_into().unwrap());
+        let mut piece = vec![0; length.try_into().unwrap()];
+        assert_eq!(source.read_at(&mut piece, at).unwrap(), piece.len());
+        black_box(piece);
+    }
+    black_box(gzip::trailer(entry.crc32.unwrap(), entry.size));
+}
+
+criterion_group!(benches, route, grant, judgement, record, archive, entry);
 criterion_main!(benches);

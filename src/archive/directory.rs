@@ -10,8 +10,8 @@ use rawzip::extra_fields::ExtraFieldId;
 use super::{Entry, Located, NotWhole, ReadAt};
 use crate::num::to_usize;
 
-/// Most memory that a directory may take, in bytes: three million entries with names of some 40 bytes. GitLab takes
-/// archives of at most 1 GiB unless told otherwise, and its own reader would need several times as much.
+/// Most memory that a directory may take, in bytes, and half of what reading it may take for a moment: three million
+/// entries with names of some 40 bytes. Job artifacts seldom have a hundredth of that.
 const HEAVIEST: usize = 256 << 20;
 
 /// The entries of an archive by name.

@@ -1,11 +1,14 @@
 //! What GitLab answers: one pure step from the database and a request to a reply.
 
+mod by_ref;
+mod content_type;
 mod download;
 mod dress;
 mod entry;
 mod jobs;
 mod meta;
 mod runner;
+mod tree;
 mod zip_entry;
 
 use http::StatusCode;
@@ -32,6 +35,7 @@ fn route(world: &mut World, ask: &Ask) -> Result<Reply, Reply> {
         Route::RunnerArchive { job } => return runner::download(world, ask, *job),
         Route::JobRequest => return Ok(runner::no_job()),
         Route::SignIn => return Ok(meta::sign_in()),
+        Route::RefArchive { .. } | Route::RefEntry { .. } => by_ref::check_name(ask)?,
         Route::Invalid(name) => {
             let body = json!({ "error": format!("{name} is invalid") });
             return Ok(Reply::json(StatusCode::BAD_REQUEST, &body));
@@ -42,6 +46,11 @@ fn route(world: &mut World, ask: &Ask) -> Result<Reply, Reply> {
     match &ask.route {
         Route::JobArchive { project, job } => download::by_job(world, ask, caller, project, *job),
         Route::JobEntry { project, job, path } => entry::by_job(world, ask, caller, (project, *job), path),
+        Route::Tree { project, job } => tree::show(world, ask, caller, project, *job),
+        Route::RefArchive { project, ref_name } => by_ref::archive(world, ask, caller, project, ref_name),
+        Route::RefEntry { project, ref_name, path } => {
+            entry::by_ref(world, ask, caller, (project, ref_name), path)
+        }
         Route::Keep { project, job } => jobs::keep(world, ask, caller, project, *job),
         Route::DeleteJobArtifacts { project, job } => jobs::delete(world, ask, caller, project, *job),
         Route::DeleteProjectArtifacts { project } => jobs::delete_all(world, ask, caller, project),

@@ -1,6 +1,7 @@
 //! The stand-in as tests hold it.
 
 mod people;
+mod pipelines;
 mod watch;
 
 use std::future::Future;

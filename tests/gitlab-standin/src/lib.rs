@@ -49,4 +49,4 @@ pub use route::Class;
 pub use seen::Seen;
 pub use server::Server;
 pub use settings::{Etag, RunnerAuth, Setup, Storage};
-pub use world::{ArtifactsAccess, JobStatus, Level, Scope, Visibility};
+pub use world::{ArtifactsAccess, JobStatus, Level, PipelineStatus, Scope, Visibility};

@@ -1,5 +1,7 @@
 //! Percent-encoding (RFC 3986, section 2.1) and form parameters, as Rack reads them.
 
+use crate::archive::hex;
+
 /// The bytes of `text` with `%xx` decoded; broken escapes stay as they are, as in Rack.
 pub(crate) fn decode(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
@@ -21,6 +23,19 @@ pub(crate) fn decode(text: &str) -> Vec<u8> {
 /// Decoded text, if it is UTF-8.
 pub(crate) fn decode_text(text: &str) -> Option<String> {
     String::from_utf8(decode(text)).ok()
+}
+
+/// `text` with everything escaped but what a path of any host takes as it is: unreserved characters and slashes.
+pub(crate) fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&hex(&[byte]).to_uppercase());
+        }
+        out
+    })
 }
 
 /// Query parameters in order, `+` read as a blank.

@@ -14,6 +14,8 @@ pub(crate) struct Reply {
     /// Boxed: a refusal travels as the error of many a function.
     pub(crate) headers: Box<HeaderMap>,
     pub(crate) source: Source,
+    /// `Content-Length` where the body is shorter: the connection ends short of it.
+    pub(crate) declares: Option<u64>,
     /// GitLab asked its object store for it.
     pub(crate) proxied: bool,
     /// What a HEAD made GitLab read from its store.
@@ -22,7 +24,14 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: StatusCode) -> Self {
-        Self { status, headers: Box::default(), source: Source::default(), proxied: false, head_cost: 0 }
+        Self {
+            status,
+            headers: Box::default(),
+            source: Source::default(),
+            declares: None,
+            proxied: false,
+            head_cost: 0,
+        }
     }
 
     pub(crate) fn json(status: StatusCode, body: &Value) -> Self {
@@ -75,14 +84,14 @@ impl Reply {
         Self::json(StatusCode::NOT_FOUND, &json!({ "error": "404 Not Found" }))
     }
 
-    /// Sets a field. A value that no field can hold is left out.
+    /// Sets a field, beyond ASCII as UTF-8. A value that no field can hold is left out.
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         self.set(name, value);
         self
     }
 
     pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             self.headers.insert(name, value);
         }
     }

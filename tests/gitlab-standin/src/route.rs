@@ -2,12 +2,14 @@
 //! `lib/api/ci/job_artifacts.rb`, `lib/api/ci/runner.rb`, `lib/api/ci/jobs.rb`, `config/routes/project.rb`).
 
 mod class;
+mod refs;
 
 use http::Method;
 
 use crate::ids::{JobId, PipelineId};
 use crate::percent;
 pub use class::Class;
+use refs::ByRef;
 
 /// A request's route with its parameters. `project` is the path segment as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,19 @@ pub(crate) enum Route {
     JobEntry {
         project: String,
         job: JobId,
+        path: String,
+    },
+    Tree {
+        project: String,
+        job: JobId,
+    },
+    RefArchive {
+        project: String,
+        ref_name: String,
+    },
+    RefEntry {
+        project: String,
+        ref_name: String,
         path: String,
     },
     RunnerArchive {
@@ -99,6 +114,9 @@ impl Route {
         match self {
             Self::JobArchive { .. } => Class::JobArchive,
             Self::JobEntry { .. } => Class::JobEntry,
+            Self::Tree { .. } => Class::Tree,
+            Self::RefArchive { .. } => Class::RefArchive,
+            Self::RefEntry { .. } => Class::RefEntry,
             Self::RunnerArchive { .. } => Class::RunnerArchive,
             Self::Upload { .. } => Class::Upload,
             Self::Keep { .. } => Class::Keep,
@@ -144,6 +162,12 @@ fn project_route(method: &Method, project: &str, rest: &[&str]) -> Route {
     let project = project.to_owned();
     let get = method == Method::GET || method == Method::HEAD;
     let (post, delete) = (method == Method::POST, method == Method::DELETE);
+    if let ["jobs", "artifacts", rest @ ..] = rest
+        && get
+        && let Some(found) = refs::parse(&rest.join("/"))
+    {
+        return ref_route(project, found);
+    }
     match rest {
         [] if get => Route::Project { project },
         [] if delete => Route::DeleteProject { project },
@@ -162,11 +186,22 @@ fn project_route(method: &Method, project: &str, rest: &[&str]) -> Route {
         ["jobs", job, "artifacts"] if delete => {
             with_job(job, |job| Route::DeleteJobArtifacts { project, job })
         }
+        // Declared before the entries, so no member of that name can be had.
+        ["jobs", job, "artifacts", "tree"] if get => with_job(job, |job| Route::Tree { project, job }),
         ["jobs", job, "artifacts", path @ ..] if get && path != [""] => {
             let path = path.join("/");
             with_job(job, |job| Route::JobEntry { project, job, path })
         }
         _ => Route::Unknown,
+    }
+}
+
+fn ref_route(project: String, found: ByRef<'_>) -> Route {
+    match found {
+        ByRef::Archive { ref_name } => Route::RefArchive { project, ref_name: ref_name.to_owned() },
+        ByRef::Entry { ref_name, path } => {
+            Route::RefEntry { project, ref_name: ref_name.to_owned(), path: path.to_owned() }
+        }
     }
 }
 
@@ -200,6 +235,14 @@ mod tests {
             ("GET", "projects/group%2Fp/jobs/42/artifacts/a/b%20c", entry("a/b%20c")),
             ("GET", "projects/group%2Fp/jobs/42/artifacts/keep", entry("keep")),
             ("POST", "projects/group%2Fp/jobs/42/artifacts/keep", Route::Keep { project: project(), job }),
+            ("GET", "projects/group%2Fp/jobs/42/artifacts/tree", Route::Tree { project: project(), job }),
+            ("GET", "projects/group%2Fp/jobs/42/artifacts/tree/a", entry("tree/a")),
+            (
+                "HEAD",
+                "projects/group%2Fp/jobs/artifacts/a/b/download",
+                Route::RefArchive { project: project(), ref_name: "a/b".to_owned() },
+            ),
+            ("GET", "projects/1/jobs/artifacts/artifacts/x", Route::Invalid("job_id")),
             ("GET", "jobs/42/artifacts", Route::RunnerArchive { job }),
             ("GET", "projects/1/jobs/x/artifacts", Route::Invalid("job_id")),
             ("POST", "projects/1/jobs/1/artifacts", Route::Unknown),

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod job;
+mod pipeline;
 mod project;
 mod token;
 
@@ -9,11 +10,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use crate::archive::{Archive, sha256_hex};
-use crate::ids::{JobId, ProjectId, UserId};
+use crate::ids::{JobId, PipelineId, ProjectId, UserId};
 use crate::settings::Setup;
 pub(crate) use artifact::Artifact;
 pub(crate) use job::Job;
 pub use job::{ArtifactsAccess, JobStatus};
+pub(crate) use pipeline::Pipeline;
+pub use pipeline::PipelineStatus;
 pub(crate) use project::Project;
 pub use project::{Level, Visibility};
 pub use token::Scope;
@@ -41,6 +44,7 @@ pub(crate) struct World {
     pub(crate) store_down: bool,
     pub(crate) users: BTreeMap<UserId, User>,
     pub(crate) projects: BTreeMap<ProjectId, Project>,
+    pub(crate) pipelines: BTreeMap<PipelineId, Pipeline>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) job_tokens: HashMap<String, JobId>,
@@ -62,6 +66,7 @@ impl World {
             store_down: false,
             users: BTreeMap::new(),
             projects: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
             jobs: BTreeMap::new(),
             tokens: HashMap::new(),
             job_tokens: HashMap::new(),

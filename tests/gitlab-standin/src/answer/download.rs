@@ -13,7 +13,7 @@ use crate::auth::Caller;
 use crate::ids::JobId;
 use crate::reply::{Reply, field};
 use crate::settings::{Etag, Storage};
-use crate::world::{Artifact, Job, World};
+use crate::world::{Artifact, Job, Project, World};
 use crate::{serve, store};
 
 /// `GET /projects/:id/jobs/:job_id/artifacts`.
@@ -24,7 +24,11 @@ pub(super) fn by_job(
     project: &str,
     job: JobId,
 ) -> Result<Reply, Reply> {
-    let job = authorize(world, ask, caller, project, job)?;
+    archive(world, ask, authorize(world, ask, caller, project, job)?)
+}
+
+/// A job's archive, expired or not: it goes until it is swept.
+pub(super) fn archive(world: &World, ask: &Ask, job: &Job) -> Result<Reply, Reply> {
     let artifact = job.artifact.as_ref().ok_or_else(Reply::no_file)?;
     let etag = match world.setup.storage.etag() {
         Etag::Weak => BOGUS_ETAG.to_owned(),
@@ -42,15 +46,20 @@ pub(super) fn authorize<'a>(
     segment: &str,
     job: JobId,
 ) -> Result<&'a Job, Reply> {
-    let project = world.project(ask, caller, segment)?;
-    if !world.reads_builds(caller.user, project) {
-        return Err(Reply::forbidden());
-    }
+    let project = readable(world, ask, caller, segment)?;
     let job = world.job_in(project, job)?;
-    if !world.reads_artifacts(caller.user, project, job) {
-        return Err(Reply::forbidden());
-    }
-    Ok(job)
+    if world.reads_artifacts(caller.user, project, job) { Ok(job) } else { Err(Reply::forbidden()) }
+}
+
+/// The project whose builds this caller may read.
+pub(super) fn readable<'a>(
+    world: &'a World,
+    ask: &Ask,
+    caller: Caller,
+    segment: &str,
+) -> Result<&'a Project, Reply> {
+    let project = world.project(ask, caller, segment)?;
+    if world.reads_builds(caller.user, project) { Ok(project) } else { Err(Reply::forbidden()) }
 }
 
 /// The archive as this storage presents it, once access is settled.

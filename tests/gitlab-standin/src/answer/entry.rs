@@ -4,17 +4,32 @@
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
-use super::{BOGUS_ETAG, download, zip_entry};
+use super::zip_entry::{self, Unpacked};
+use super::{BOGUS_ETAG, by_ref, content_type, download};
 use crate::archive::sha256_hex;
 use crate::ask::Ask;
 use crate::auth::Caller;
 use crate::ids::JobId;
+use crate::payload::Source;
 use crate::percent;
 use crate::reply::Reply;
-use crate::settings::Etag;
-use crate::world::World;
+use crate::settings::{Etag, Storage};
+use crate::world::{Artifact, World};
 
-/// `GET /projects/:id/jobs/:job_id/artifacts/*artifact_path`.
+/// How much of an entry Workhorse holds back while it looks what it is
+/// (`workhorse/internal/headers/headers.go`, `MaxDetectSize`).
+const HELD_BACK: u64 = 4096;
+/// What Go's `http.Error` writes, into whatever was sent so far.
+const FAILED: &str = "Internal Server Error\n";
+
+/// What decides on an entry's `Content-Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Typed {
+    ByExtension,
+    ByContent,
+}
+
+/// `GET /projects/:id/jobs/:job_id/artifacts/*artifact_path`: the one entry route that tests expiry.
 pub(super) fn by_job(
     world: &World,
     ask: &Ask,
@@ -23,32 +38,105 @@ pub(super) fn by_job(
     path: &str,
 ) -> Result<Reply, Reply> {
     let job = download::authorize(world, ask, caller, project, job)?;
-    let available = job.artifact.as_ref().filter(|artifact| !artifact.expired || job.locked);
-    let artifact = available.ok_or_else(Reply::no_file)?;
-    let path = percent::decode_text(path).filter(|path| !path.contains('\0'));
-    let path = path.ok_or_else(|| Reply::message(StatusCode::BAD_REQUEST, "400 Bad request"))?;
+    let artifact = job.available().ok_or_else(Reply::no_file)?;
+    tagged(world, ask, artifact, path, Typed::ByExtension)
+}
+
+/// `GET /projects/:id/jobs/artifacts/:ref_name/raw/*artifact_path`.
+pub(super) fn by_ref(
+    world: &World,
+    ask: &Ask,
+    caller: Caller,
+    (project, ref_name): (&str, &str),
+    path: &str,
+) -> Result<Reply, Reply> {
+    let job = by_ref::job(world, ask, caller, project, ref_name)?;
+    let artifact = job.artifact.as_ref().ok_or_else(Reply::no_file)?;
+    tagged(world, ask, artifact, path, Typed::ByContent)
+}
+
+/// The API's answer: with a tag that Rails knows before Workhorse has touched the archive.
+fn tagged(world: &World, ask: &Ask, artifact: &Artifact, path: &str, typed: Typed) -> Result<Reply, Reply> {
+    let path = valid(path).ok_or_else(|| Reply::message(StatusCode::BAD_REQUEST, "400 Bad request"))?;
     let etag = match world.setup.storage.etag() {
         Etag::Weak => BOGUS_ETAG.to_owned(),
         Etag::Sha256 => {
             format!("\"{}\"", sha256_hex(format!("{}:{path}", artifact.archive.sha256()).as_bytes()))
         }
     };
-    if let Some(unchanged) = download::rack_not_modified(ask, Some(&etag)) {
-        return Ok(unchanged);
+    let unchanged = download::rack_not_modified(ask, Some(&etag));
+    Ok(unchanged.unwrap_or_else(|| unpacked(world, artifact, &path, Some(&etag), typed)))
+}
+
+/// The decoded path, if it is UTF-8 without a zero byte (`lib/gitlab/ci/build/artifacts/path.rb`).
+pub(super) fn valid(path: &str) -> Option<String> {
+    percent::decode_text(path).filter(|path| !path.contains('\0'))
+}
+
+/// What Workhorse makes of it.
+pub(super) fn unpacked(
+    world: &World,
+    artifact: &Artifact,
+    path: &str,
+    etag: Option<&str>,
+    typed: Typed,
+) -> Reply {
+    if world.store_down && !matches!(world.setup.storage, Storage::Local { .. }) {
+        return failed();
     }
-    let member = match zip_entry::find(artifact.archive.content(), &path) {
-        Ok(Some(member)) => member,
-        Ok(None) => return Ok(workhorse_404()),
-        Err(_) => {
-            return Ok(Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"));
-        }
+    // A lost object looks to Workhorse like a lost member.
+    let Some(archive) = world.bytes_of(artifact) else {
+        return workhorse_404();
     };
+    match zip_entry::find(archive.content(), path) {
+        Ok(Some(member)) => dressed(member, path, etag, typed),
+        Ok(None) => workhorse_404(),
+        Err(_) => failed(),
+    }
+}
+
+/// `entry.go` sets `attachment` first, and `content_headers.go` leaves a disposition that says so.
+fn dressed(mut member: Unpacked, path: &str, etag: Option<&str>, typed: Typed) -> Reply {
+    let (declared, read) = (member.declared, member.body.len());
     let mut reply = Reply::new(StatusCode::OK);
-    *reply.headers = download::rails_fields(Some(&etag));
-    reply.source = member;
-    let base = path.rsplit('/').next().unwrap_or_default().replace('\\', "\\\\").replace('"', "\\\"");
-    let disposition = format!("attachment; filename=\"{base}\"");
-    Ok(reply.with(CONTENT_TYPE, content_type(&path)).with(CONTENT_DISPOSITION, &disposition))
+    *reply.headers = download::rails_fields(etag);
+    // An empty entry has nothing to look at: its extension counts on every route.
+    let kind = match typed {
+        Typed::ByContent if read > 0 => content_type::sniffed(&start(&member.body)),
+        _ => content_type::by_extension(path),
+    };
+    let error = Source::bytes(FAILED);
+    if read < declared {
+        // What is still held back goes out as an error; otherwise the text is appended where it fits, and the
+        // connection ends short of the length it was promised.
+        if typed == Typed::ByContent && read < HELD_BACK {
+            reply.status = StatusCode::INTERNAL_SERVER_ERROR;
+            member.body.push(error);
+        } else {
+            if read + error.len() <= declared {
+                member.body.push(error);
+            }
+            reply.declares = Some(declared);
+        }
+    }
+    reply.source = member.body;
+    reply.with(CONTENT_TYPE, kind).with(CONTENT_DISPOSITION, &disposition(path))
+}
+
+/// The base name as Go's `filepath.Base` has it, quoted; a line break becomes a blank on the wire.
+fn disposition(path: &str) -> String {
+    let base = match path.trim_end_matches('/') {
+        "" if path.is_empty() => ".",
+        "" => "/",
+        path => path.rsplit('/').next().unwrap_or_default(),
+    };
+    let base = base.replace('\\', "\\\\").replace('"', "\\\"").replace(['\r', '\n'], " ");
+    format!("attachment; filename=\"{base}\"")
+}
+
+fn start(body: &Source) -> Vec<u8> {
+    let mut body = body.clone();
+    body.read(HELD_BACK).ok().flatten().map(|bytes| bytes.to_vec()).unwrap_or_default()
 }
 
 /// Go's `http.NotFound`, which is what Workhorse answers.
@@ -56,27 +144,6 @@ fn workhorse_404() -> Reply {
     Reply::typed(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
 }
 
-/// By extension, as Go's `mime.TypeByExtension` with its built-in table and a few of the usual `mime.types`.
-fn content_type(path: &str) -> &'static str {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
-    match extension.as_str() {
-        "css" => "text/css; charset=utf-8",
-        "csv" => "text/csv; charset=utf-8",
-        "gif" => "image/gif",
-        "htm" | "html" => "text/html; charset=utf-8",
-        "jpeg" | "jpg" => "image/jpeg",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "json" => "application/json",
-        "log" | "txt" => "text/plain; charset=utf-8",
-        "md" => "text/markdown; charset=utf-8",
-        "pdf" => "application/pdf",
-        "png" => "image/png",
-        "svg" => "image/svg+xml",
-        "wasm" => "application/wasm",
-        "webp" => "image/webp",
-        "xml" => "text/xml; charset=utf-8",
-        "zip" => "application/zip",
-        _ => "application/octet-stream",
-    }
+fn failed() -> Reply {
+    Reply::typed(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", FAILED)
 }

@@ -21,7 +21,7 @@ pub(super) fn show(
     if !world.reads_builds(caller.user, project) {
         return Err(Reply::forbidden());
     }
-    Ok(Reply::json(StatusCode::OK, &job_json(project, world.job_in(project, job)?)))
+    Ok(Reply::json(StatusCode::OK, &job_json(world, project, world.job_in(project, job)?)))
 }
 
 /// `POST /projects/:id/jobs/:job_id/artifacts/keep`: clears the expiry.
@@ -49,7 +49,7 @@ pub(super) fn delete(
     let project = write(world, ask, caller, segment, Level::Maintainer)?;
     job_mut(world, project, job)?;
     refuse_while_refreshing(world, project)?;
-    world.delete_artifact(job);
+    world.delete_artifacts(job);
     Ok(Reply::new(StatusCode::NO_CONTENT))
 }
 
@@ -84,7 +84,7 @@ pub(super) fn erase(
         return Err(Reply::forbidden_because("Job is not erasable!"));
     }
     erased.erased = true;
-    world.delete_artifact(job);
+    world.delete_artifacts(job);
     answer_job(world, StatusCode::CREATED, job)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn delete_pipeline(
     pipeline: PipelineId,
 ) -> Result<Reply, Reply> {
     let project = write(world, ask, caller, segment, Level::Owner)?;
-    if !world.jobs.values().any(|job| job.pipeline == pipeline && job.project == project) {
+    if world.pipelines.get(&pipeline).is_none_or(|pipeline| pipeline.project != project) {
         return Err(Reply::no_record());
     }
     world.delete_pipeline(pipeline);
@@ -143,20 +143,21 @@ fn accepted() -> Reply {
 fn answer_job(world: &World, status: StatusCode, job: JobId) -> Result<Reply, Reply> {
     let job = world.jobs.get(&job).ok_or_else(Reply::no_record)?;
     let project = world.projects.get(&job.project).ok_or_else(Reply::no_project)?;
-    Ok(Reply::json(status, &job_json(project, job)))
+    Ok(Reply::json(status, &job_json(world, project, job)))
 }
 
-fn job_json(project: &Project, job: &Job) -> Value {
+fn job_json(world: &World, project: &Project, job: &Job) -> Value {
     let file = job.artifact.as_ref();
+    let ref_name = world.pipelines.get(&job.pipeline).map(|pipeline| pipeline.ref_name.as_str());
     json!({
         "id": job.id.0,
         "status": job.status.as_str(),
         "stage": "test",
-        "name": "build",
-        "ref": "main",
+        "name": job.name,
+        "ref": ref_name,
         "tag": false,
-        "allow_failure": false,
-        "pipeline": { "id": job.pipeline.0, "project_id": project.id.0, "ref": "main" },
+        "allow_failure": job.allow_failure,
+        "pipeline": { "id": job.pipeline.0, "project_id": project.id.0, "ref": ref_name },
         "artifacts_file": file.map(|file| json!({ "filename": "artifacts.zip", "size": file.archive.len() })),
         "artifacts_expire_at": Value::Null,
         "erased_at": job.erased.then_some("2024-01-01T00:00:00.000Z"),

@@ -53,7 +53,7 @@ pub(crate) fn authorize_upload(world: &World, ask: &Ask, job: JobId) -> Result<(
 }
 
 /// Takes an upload (`app/services/ci/job_artifacts/create_service.rb`): the same again changes nothing,
-/// another one is refused. Other types than archives (metadata, reports) are accepted and forgotten.
+/// another one is refused.
 pub(crate) fn accept_upload(
     world: &mut World,
     ask: &Ask,
@@ -61,12 +61,14 @@ pub(crate) fn accept_upload(
     archive: Archive,
 ) -> Result<Reply, Reply> {
     authorize_upload(world, ask, job)?;
-    if ask.param("artifact_type").is_some_and(|kind| kind != "archive") {
-        return Ok(Reply::json(StatusCode::CREATED, &json!(201)));
-    }
-    let present = world.jobs.get(&job).and_then(|job| job.artifact.as_ref());
+    let kind = ask.param("artifact_type").unwrap_or("archive");
+    let present = world.jobs.get(&job).and_then(|job| match kind {
+        "archive" => job.artifact.as_ref(),
+        _ => job.reports.get(kind),
+    });
     match present.map(|present| present.archive.sha256() == archive.sha256()) {
-        None => world.put_artifact(job, archive, None),
+        None if kind == "archive" => world.put_artifact(job, archive, None),
+        None => world.put_report(job, kind, archive),
         Some(true) => {}
         Some(false) => {
             let text = "another artifact of the same type already exists";

@@ -7,6 +7,12 @@ pub enum Class {
     JobArchive,
     /// `GET /projects/:id/jobs/:job_id/artifacts/*path`: one entry of it.
     JobEntry,
+    /// `GET /projects/:id/jobs/:job_id/artifacts/tree`: what is in it.
+    Tree,
+    /// `GET /projects/:id/jobs/artifacts/:ref_name/download`: one archive by ref and job name.
+    RefArchive,
+    /// `GET /projects/:id/jobs/artifacts/:ref_name/raw/*path`: one entry of it.
+    RefEntry,
     /// `GET /jobs/:id/artifacts`: one archive for a runner.
     RunnerArchive,
     /// `POST /jobs/:id/artifacts`: a runner's upload.
@@ -59,6 +65,9 @@ impl Class {
         match self {
             Self::JobArchive => "job_archive",
             Self::JobEntry => "job_entry",
+            Self::Tree => "tree",
+            Self::RefArchive => "ref_archive",
+            Self::RefEntry => "ref_entry",
             Self::RunnerArchive => "runner_archive",
             Self::Upload => "upload",
             Self::Keep => "keep",
@@ -86,6 +95,14 @@ impl Class {
 
     /// Whether `job_token` authentication is enabled on the route (`route_setting :authentication`).
     pub(crate) fn allows_job_token(self) -> bool {
-        matches!(self, Self::JobArchive | Self::JobEntry | Self::RunnerArchive)
+        matches!(
+            self,
+            Self::JobArchive
+                | Self::JobEntry
+                | Self::Tree
+                | Self::RefArchive
+                | Self::RefEntry
+                | Self::RunnerArchive
+        )
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn build(
     effects: Vec<Effect>,
     conn: Arc<Conn>,
 ) -> Response<Payload> {
-    let mut shape = Shape { plan: Plan::default(), version: Version::HTTP_11, declared: None };
+    let mut shape = Shape { plan: Plan::default(), version: Version::HTTP_11, declared: reply.declares };
+    shape.plan.cut = reply.declares.map(|_| (reply.source.len(), Ending::Close));
     for effect in effects {
         bend(&mut shape, &mut reply, &conn, effect);
     }

@@ -1,17 +1,22 @@
 //! Archives in the database and in the store.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{Object, World};
 use crate::archive::{Archive, sha256_hex};
 use crate::ids::{JobId, ProjectId};
+use crate::settings::Storage;
 
 /// Files get dates from here on, a minute apart, so that runs are alike: 2024-01-01 00:00:00 UTC.
 const FIRST_DATE: Duration = Duration::from_secs(1_704_067_200);
 
-/// A job's archive.
+/// A job's archive, or a report of its.
 #[derive(Clone, Debug)]
 pub(crate) struct Artifact {
+    /// The row's id, as the list of artifacts on the web has it.
+    pub(crate) id: u64,
+    pub(crate) filename: String,
     pub(crate) archive: Archive,
     /// When the file was written.
     pub(crate) modified: SystemTime,
@@ -31,34 +36,79 @@ impl Artifact {
 
 impl World {
     pub(crate) fn put_artifact(&mut self, job: JobId, archive: Archive, modified: Option<SystemTime>) {
-        let Some(project) = self.jobs.get(&job).map(|job| job.project) else {
+        let Some(artifact) = self.new_artifact(job, archive, modified, "artifacts.zip") else {
             return;
         };
+        self.delete_artifact(job);
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.artifact = Some(artifact);
+        }
+    }
+
+    /// Gives a job something that is no archive, in place of what it has of that type.
+    pub(crate) fn put_report(&mut self, job: JobId, kind: &str, content: Archive) {
+        let Some(report) = self.new_artifact(job, content, None, &report_name(kind)) else {
+            return;
+        };
+        let old = self.jobs.get_mut(&job).and_then(|job| job.reports.insert(kind.to_owned(), report));
+        self.remove_objects(old);
+    }
+
+    /// The row, with its object in the store already.
+    fn new_artifact(
+        &mut self,
+        job: JobId,
+        archive: Archive,
+        modified: Option<SystemTime>,
+        filename: &str,
+    ) -> Option<Artifact> {
+        let project = self.jobs.get(&job)?.project;
         let serial = self.serial();
         let modified = modified.unwrap_or_else(|| {
             SystemTime::UNIX_EPOCH + FIRST_DATE + Duration::from_secs(60 * (serial % 10_000))
         });
         let artifact = Artifact {
-            job_path: job_path(project, job, serial),
+            id: serial,
+            filename: filename.to_owned(),
+            job_path: job_path(project, job, serial, filename),
             final_path: final_path(self.setup.seed, project, serial),
             archive: archive.clone(),
             modified,
             expired: false,
         };
         let object = Object { archive, modified };
-        self.delete_artifact(job);
         self.objects.insert(artifact.job_path.clone(), object.clone());
         self.objects.insert(artifact.final_path.clone(), object);
-        if let Some(job) = self.jobs.get_mut(&job) {
-            job.artifact = Some(artifact);
+        Some(artifact)
+    }
+
+    /// Removes an archive, row and object. Real GitLab removes the object a little later.
+    pub(crate) fn delete_artifact(&mut self, job: JobId) {
+        let old = self.jobs.get_mut(&job).and_then(|job| job.artifact.take());
+        self.remove_objects(old);
+    }
+
+    /// Removes all that a job has.
+    pub(crate) fn delete_artifacts(&mut self, job: JobId) {
+        self.delete_artifact(job);
+        let reports = self.jobs.get_mut(&job).map(|job| std::mem::take(&mut job.reports));
+        self.remove_objects(reports.into_iter().flat_map(BTreeMap::into_values));
+    }
+
+    fn remove_objects(&mut self, artifacts: impl IntoIterator<Item = Artifact>) {
+        for artifact in artifacts {
+            self.objects.remove(&artifact.job_path);
+            self.objects.remove(&artifact.final_path);
         }
     }
 
-    /// Removes row and object. Real GitLab removes the object a little later.
-    pub(crate) fn delete_artifact(&mut self, job: JobId) {
-        if let Some(artifact) = self.jobs.get_mut(&job).and_then(|job| job.artifact.take()) {
-            self.objects.remove(&artifact.job_path);
-            self.objects.remove(&artifact.final_path);
+    /// The bytes that Workhorse unpacks entries from: GitLab's disk, or the object. None: the object is gone.
+    pub(crate) fn bytes_of<'a>(&'a self, artifact: &'a Artifact) -> Option<&'a Archive> {
+        match self.setup.storage {
+            Storage::Local { .. } => Some(&artifact.archive),
+            Storage::Redirect { .. } | Storage::Proxied { .. } => {
+                self.objects.get(&artifact.final_path).map(|object| &object.archive)
+            }
         }
     }
 
@@ -72,13 +122,26 @@ impl World {
     }
 }
 
-fn job_path(project: ProjectId, job: JobId, serial: u64) -> String {
-    format!("{}/2024_01_01/{job}/{serial}/artifacts.zip", hashed(&project.to_string()))
+fn job_path(project: ProjectId, job: JobId, serial: u64, filename: &str) -> String {
+    format!("{}/2024_01_01/{job}/{serial}/{filename}", hashed(&project.to_string()))
 }
 
 fn final_path(seed: u64, project: ProjectId, serial: u64) -> String {
     let (project, object) = (hashed(&project.to_string()), hashed(&format!("{seed}:{serial}")));
     format!("{project}/@final/{object}")
+}
+
+/// What uploads of a type are called (`enums/ci/job_artifact.rb`, the runner's `artifacts_uploader`).
+fn report_name(kind: &str) -> String {
+    match kind {
+        "trace" => "job.log".to_owned(),
+        "metadata" => "metadata.gz".to_owned(),
+        "junit" => "junit.xml.gz".to_owned(),
+        "cobertura" => "cobertura-coverage.xml.gz".to_owned(),
+        "dotenv" => ".env.gz".to_owned(),
+        // Any other type is a security report: JSON, not packed.
+        _ => format!("gl-{}-report.json", kind.replace('_', "-")),
+    }
 }
 
 /// GitLab's hashed storage: two directories of two digits, then the whole digest.

@@ -1,5 +1,8 @@
 //! Jobs and their tokens.
 
+use std::collections::BTreeMap;
+
+use super::pipeline::DEFAULT_BRANCH;
 use super::{Artifact, World};
 use crate::ids::{JobId, PipelineId, ProjectId, UserId};
 
@@ -43,15 +46,35 @@ pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) project: ProjectId,
     pub(crate) pipeline: PipelineId,
+    pub(crate) name: String,
+    /// A later job of that name took its place.
+    pub(crate) retried: bool,
+    /// Its failure doesn't fail the pipeline.
+    pub(crate) allow_failure: bool,
     /// Who started it.
     pub(crate) user: Option<UserId>,
     pub(crate) status: JobStatus,
     pub(crate) artifact: Option<Artifact>,
+    /// What else it has, by type, such as `junit` (`enums/ci/job_artifact.rb`).
+    pub(crate) reports: BTreeMap<String, Artifact>,
     pub(crate) access: ArtifactsAccess,
     /// The pipeline is the last good one of its ref: artifacts stay in spite of expiry.
     pub(crate) locked: bool,
     pub(crate) erased: bool,
     pub(crate) trace_bytes: u64,
+}
+
+impl Job {
+    /// Whether by-ref questions may pick it: an archive or a report, but neither trace nor metadata.
+    pub(crate) fn is_downloadable(&self) -> bool {
+        let report = |kind: &String| !matches!(kind.as_str(), "trace" | "metadata");
+        self.artifact.is_some() || self.reports.keys().any(report)
+    }
+
+    /// The archive unless it has expired (`available_artifacts?`): a locked pipeline's stays.
+    pub(crate) fn available(&self) -> Option<&Artifact> {
+        self.artifact.as_ref().filter(|artifact| !artifact.expired || self.locked)
+    }
 }
 
 impl World {
@@ -62,18 +85,36 @@ impl World {
         id
     }
 
-    /// A job with this very id, as after a restore from a backup.
+    /// A job with this very id, as after a restore from a backup: `build`, in a pipeline of its own on the default
+    /// branch.
     pub(crate) fn put_job(&mut self, id: JobId, project: ProjectId, status: JobStatus, user: Option<UserId>) {
+        let pipeline = self.add_pipeline(project, DEFAULT_BRANCH, None);
+        self.insert_job(id, pipeline, "build", status);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.user = user;
+        }
+    }
+
+    /// One more job of a pipeline.
+    pub(crate) fn add_job_in(&mut self, pipeline: PipelineId, name: &str, status: JobStatus) -> JobId {
+        let id = JobId(self.next_job);
+        self.insert_job(id, pipeline, name, status);
+        id
+    }
+
+    fn insert_job(&mut self, id: JobId, pipeline: PipelineId, name: &str, status: JobStatus) {
         self.next_job = self.next_job.max(id.0 + 1);
-        let pipeline = PipelineId(self.next_pipeline);
-        self.next_pipeline += 1;
         let job = Job {
             id,
-            project,
+            project: self.pipelines.get(&pipeline).map_or(ProjectId(0), |pipeline| pipeline.project),
             pipeline,
-            user,
+            name: name.to_owned(),
+            retried: false,
+            allow_failure: false,
+            user: None,
             status,
             artifact: None,
+            reports: BTreeMap::new(),
             access: ArtifactsAccess::All,
             locked: false,
             erased: false,
@@ -102,7 +143,7 @@ impl World {
     pub(crate) fn delete_jobs(&mut self, doomed: impl Fn(&Job) -> bool) {
         let doomed: Vec<JobId> = self.jobs.values().filter(|job| doomed(job)).map(|job| job.id).collect();
         for id in doomed {
-            self.delete_artifact(id);
+            self.delete_artifacts(id);
             self.jobs.remove(&id);
             self.job_tokens.retain(|_, job| *job != id);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::World;
-use crate::ids::{PipelineId, ProjectId, UserId};
+use crate::ids::{ProjectId, UserId};
 use crate::percent;
 
 /// Who may see a project.
@@ -113,9 +113,6 @@ impl World {
     pub(crate) fn delete_project(&mut self, id: ProjectId) {
         self.projects.remove(&id);
         self.delete_jobs(|job| job.project == id);
-    }
-
-    pub(crate) fn delete_pipeline(&mut self, pipeline: PipelineId) {
-        self.delete_jobs(|job| job.pipeline == pipeline);
+        self.pipelines.retain(|_, pipeline| pipeline.project != id);
     }
 }

@@ -9,14 +9,20 @@ mod client;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod entries;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod projects;
 #[cfg(test)]
+mod refs;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod tree;
 #[cfg(test)]
 mod writes;

@@ -1,0 +1,48 @@
+//! A job by ref and name (`lib/api/ci/job_artifacts.rb`, `app/models/project.rb`
+//! `latest_successful_build_for_ref!`).
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::download;
+use crate::ask::Ask;
+use crate::auth::Caller;
+use crate::percent;
+use crate::reply::Reply;
+use crate::world::{Job, World};
+
+/// Grape validates before anyone is asked who they are. A blank name is a name, one that no job has.
+pub(super) fn check_name(ask: &Ask) -> Result<(), Reply> {
+    if ask.params.iter().any(|(name, _)| name == "job") {
+        return Ok(());
+    }
+    Err(Reply::json(StatusCode::BAD_REQUEST, &json!({ "error": "job is missing" })))
+}
+
+/// `GET /projects/:id/jobs/artifacts/:ref_name/download`.
+pub(super) fn archive(
+    world: &World,
+    ask: &Ask,
+    caller: Caller,
+    project: &str,
+    ref_name: &str,
+) -> Result<Reply, Reply> {
+    download::archive(world, ask, job(world, ask, caller, project, ref_name)?)
+}
+
+/// The job, if this caller may have its artifacts.
+pub(super) fn job<'a>(
+    world: &'a World,
+    ask: &Ask,
+    caller: Caller,
+    segment: &str,
+    ref_name: &str,
+) -> Result<&'a Job, Reply> {
+    let project = download::readable(world, ask, caller, segment)?;
+    let bad = || Reply::message(StatusCode::BAD_REQUEST, "400 Bad request");
+    let ref_name = percent::decode_text(ref_name).ok_or_else(bad)?;
+    let recent = ask.flag("search_recent_successful_pipelines");
+    let job = world.job_of_ref(project.id, &ref_name, ask.param("job").unwrap_or_default(), recent);
+    let job = job.ok_or_else(Reply::no_record)?;
+    if world.reads_artifacts(caller.user, project, job) { Ok(job) } else { Err(Reply::forbidden()) }
+}

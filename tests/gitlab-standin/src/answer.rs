@@ -9,6 +9,7 @@ mod jobs;
 mod meta;
 mod runner;
 mod tree;
+mod web;
 mod zip_entry;
 
 use http::StatusCode;
@@ -21,6 +22,7 @@ use crate::route::Route;
 use crate::world::World;
 pub(crate) use dress::dress;
 pub(crate) use runner::{accept_upload, authorize_upload, trace, update_job};
+pub(crate) use web::{sign_in, web};
 
 /// The older releases' constant entity tag: the digest of the JSON text `""` (issue 371991).
 pub(crate) const BOGUS_ETAG: &str = "W/\"12ae32cb1ec02d01eda3581b127c1fee\"";
@@ -34,7 +36,7 @@ fn route(world: &mut World, ask: &Ask) -> Result<Reply, Reply> {
     match &ask.route {
         Route::RunnerArchive { job } => return runner::download(world, ask, *job),
         Route::JobRequest => return Ok(runner::no_job()),
-        Route::SignIn => return Ok(meta::sign_in()),
+        Route::Home => return Ok(web::home(world, ask)),
         Route::RefArchive { .. } | Route::RefEntry { .. } => by_ref::check_name(ask)?,
         Route::Invalid(name) => {
             let body = json!({ "error": format!("{name} is invalid") });

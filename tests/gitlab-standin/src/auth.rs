@@ -60,8 +60,8 @@ fn find(world: &World, ask: &Ask) -> Result<Caller, Reply> {
         let job = world.running_job(text).ok_or_else(Reply::unauthorized)?;
         return Ok(Caller { user: job.user, job: Some(job.id), token: None });
     }
-    // Anything but a read needs a CSRF token, which this stand-in hands to nobody.
-    let user = session(ask).filter(|_| ask.reads()).and_then(|text| world.sessions.get(text).copied());
+    let user = session(ask).filter(|text| ask.reads() || has_csrf_token(world, ask, text));
+    let user = user.and_then(|text| world.sessions.get(text)).and_then(|session| session.user);
     Ok(Caller { user, ..Caller::default() })
 }
 
@@ -88,7 +88,13 @@ pub(crate) fn job_token(ask: &Ask) -> Option<&str> {
     ask.param("job_token").or_else(|| ask.param("token")).or_else(|| ask.header("job-token"))
 }
 
-fn session(ask: &Ask) -> Option<&str> {
+/// Anything but a read needs the session's token (`lib/gitlab/request_forgery_protection.rb`).
+fn has_csrf_token(world: &World, ask: &Ask, session: &str) -> bool {
+    ask.header("x-csrf-token") == Some(world.csrf_token(session).as_str())
+}
+
+/// The value of the session cookie.
+pub(crate) fn session(ask: &Ask) -> Option<&str> {
     let cookies = ask.headers.get_all("cookie").iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == "_gitlab_session").map(|(_, value)| value)

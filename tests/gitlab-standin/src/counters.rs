@@ -45,9 +45,9 @@ impl Counters {
 
     /// How many artifact bytes left GitLab or its store, by whatever route: what "one transfer" is about.
     pub fn artifact_bytes(&self) -> u64 {
-        let archives = [Class::JobArchive, Class::RefArchive, Class::RunnerArchive, Class::Object];
-        let entries = [Class::JobEntry, Class::RefEntry];
-        archives.into_iter().chain(entries).map(|class| self.bytes_of(class)).sum()
+        let archives = [Class::JobArchive, Class::RefArchive, Class::RunnerArchive, Class::WebDownload];
+        let entries = [Class::JobEntry, Class::RefEntry, Class::WebRaw];
+        archives.into_iter().chain(entries).chain([Class::Object]).map(|class| self.bytes_of(class)).sum()
     }
 
     /// The snapshot as JSON: classes as in [`Class::as_str`], methods below them.

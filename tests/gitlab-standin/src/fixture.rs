@@ -4,10 +4,10 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Member};
 use crate::gitlab::GitLab;
 use crate::ids::{JobId, ProjectId, UserId};
-use crate::world::{JobStatus, Level, Scope, Visibility};
+use crate::world::{JobStatus, Level, PipelineStatus, Scope, Visibility};
 
 /// The project's path.
 const PROJECT: &str = "group/sub/project";
@@ -17,9 +17,14 @@ const PERSONAL_TOKEN: &str = "glpat-demo";
 const JOB_TOKEN: &str = "glcbt-demo";
 /// The maintainer's session.
 const SESSION: &str = "demosession";
+/// Her password, for the sign-in page.
+const PASSWORD: &str = "demo-password";
+/// A ref with a slash, and the job whose archive has entries of all kinds.
+const ENTRY_REF: (&str, &str) = ("release/1.0", "site");
 
 /// A private project `group/sub/project` with finished jobs that have archives, and every kind of credential to it.
-/// In a fresh GitLab the project is number 1 and the jobs count from 1.
+/// In a fresh GitLab the project is number 1 and the jobs count from 1; the last of them is what `main` and `build`
+/// mean.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     /// The project.
@@ -30,6 +35,9 @@ pub struct Fixture {
     pub jobs: Vec<(JobId, Archive)>,
     /// A running job, alice's.
     pub running: JobId,
+    /// `site`, of the last good pipeline of `release/1.0`: pages, text, an image, binaries, a directory, and names
+    /// that need escaping.
+    pub site: (JobId, Archive),
 }
 
 impl Fixture {
@@ -40,6 +48,7 @@ impl Fixture {
         gitlab.member(project, user, Level::Maintainer);
         gitlab.put_personal_token(PERSONAL_TOKEN, user, Scope::Api);
         gitlab.put_session(SESSION, user);
+        gitlab.set_password(user, PASSWORD);
         let archives = (1..=jobs).map(|seed| Archive::seeded(size, u64::from(seed)));
         let jobs = archives
             .map(|archive| {
@@ -50,7 +59,11 @@ impl Fixture {
             .collect::<io::Result<Vec<_>>>()?;
         let (running, _) = gitlab.running_job(project, user);
         gitlab.put_job_token(running, JOB_TOKEN);
-        Ok(Self { project, user, jobs, running })
+        let pipeline = gitlab.pipeline(project, ENTRY_REF.0, PipelineStatus::Success);
+        let (job, archive) = (gitlab.job_in(pipeline, ENTRY_REF.1, JobStatus::Success), site());
+        gitlab.put_archive(job, archive.clone());
+        gitlab.put_report(job, "junit", Archive::from_bytes("<testsuites/>"));
+        Ok(Self { project, user, jobs, running, site: (job, archive) })
     }
 
     /// `glpat-demo`.
@@ -68,6 +81,11 @@ impl Fixture {
         SESSION
     }
 
+    /// `demo-password`, for `alice` on the sign-in page.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
     /// All of it as JSON, the way the program prints it.
     pub fn to_json(&self) -> Value {
         let job = |(job, archive): &(JobId, Archive)| {
@@ -83,8 +101,47 @@ impl Fixture {
             "personal_token": PERSONAL_TOKEN,
             "job_token": JOB_TOKEN,
             "session_cookie": format!("_gitlab_session={SESSION}"),
+            "username": "alice",
+            "password": PASSWORD,
             "running_job": self.running.0,
             "jobs": self.jobs.iter().map(job).collect::<Vec<_>>(),
+            "site": job(&self.site),
+            "refs": self.refs(),
         })
     }
+
+    /// Which refs lead where.
+    fn refs(&self) -> Vec<Value> {
+        let main = self.jobs.last().map(|(job, _)| ("main", "build", job));
+        let refs = main.into_iter().chain([(ENTRY_REF.0, ENTRY_REF.1, &self.site.0)]);
+        let json = |(ref_name, name, job): (&str, &str, &JobId)| {
+            json!({
+                "ref": ref_name,
+                "job": name,
+                "id": job.0,
+                "path": format!(
+                    "/api/v4/projects/{}/jobs/artifacts/{ref_name}/download?job={name}",
+                    self.project
+                ),
+            })
+        };
+        refs.map(json).collect()
+    }
+}
+
+/// A small site with its reports.
+fn site() -> Archive {
+    let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"8\" height=\"8\"><circle r=\"4\"/></svg>";
+    Archive::runner([
+        Member::directory("public"),
+        Member::file("public/index.html", "<!DOCTYPE html><title>Site</title><script>1</script>"),
+        Member::file("public/style.css", "body { margin: 0 }"),
+        Member::file("public/logo.svg", svg),
+        Member::stored("public/pixel.gif", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
+        Member::file("report.json", "{\"tests\":42}"),
+        Member::file("log.txt", "a line of the log\n".repeat(10_000)),
+        Member::stored("program", [0x7f, b'E', b'L', b'F', 0, 1, 2, 3].repeat(1024)),
+        Member::file("names/two words & ä.txt", "escaped"),
+        Member::stored("empty", ""),
+    ])
 }

@@ -5,6 +5,7 @@
 //! gitlab          the handle: start, fill, break, look
 //! server          one request: log, faults, answer, response        answer   GitLab's replies, pure
 //! net             doors, connections, byte streams                  store    the object store's replies, pure
+//! answer/web      the same for browsers: sessions, pages            answer/tree, zip_entry   inside archives
 //! payload, gate   bodies on their way out                           auth, policy   who asks, who may what
 //! fault           which request is hit by what                      world    the database
 //! archive         zips as GitLab Runner writes them                 route, ask, reply   the words in between

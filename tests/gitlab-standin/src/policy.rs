@@ -45,7 +45,18 @@ impl World {
     /// Refuses who has less than `level`; anonymous callers get 401 (`authenticate_non_get!`).
     pub(crate) fn require(&self, caller: Caller, project: &Project, level: Level) -> Result<(), Reply> {
         caller.user.ok_or_else(Reply::unauthorized)?;
-        if self.level(caller.user, project) >= Some(level) { Ok(()) } else { Err(Reply::forbidden()) }
+        if self.has_level(caller.user, project, level) { Ok(()) } else { Err(Reply::forbidden()) }
+    }
+
+    /// Whether someone has this role or a higher one.
+    pub(crate) fn has_level(&self, user: Option<UserId>, project: &Project, level: Level) -> bool {
+        self.level(user, project) >= Some(level)
+    }
+
+    /// Whether someone sees a project at all, from where the request comes.
+    pub(crate) fn may_see(&self, user: Option<UserId>, project: &Project, ask: &Ask) -> bool {
+        let address = project.allowed_ips.as_ref().is_none_or(|allowed| allowed.contains(&ask.client));
+        address && self.reads_project(user, project)
     }
 
     /// The project that the request names, if this caller sees it (`find_project!`). A moved one answers GET with
@@ -53,8 +64,7 @@ impl World {
     pub(crate) fn project(&self, ask: &Ask, caller: Caller, segment: &str) -> Result<&Project, Reply> {
         let found = self.find_project(segment).ok_or_else(Reply::no_project)?;
         let project = found.project;
-        let address = project.allowed_ips.as_ref().is_none_or(|allowed| allowed.contains(&ask.client));
-        if !address || !self.reads_project(caller.user, project) {
+        if !self.may_see(caller.user, project, ask) {
             return Err(Reply::no_project());
         }
         self.admit_job_token(caller, project)?;

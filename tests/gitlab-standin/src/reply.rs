@@ -96,6 +96,13 @@ impl Reply {
         }
     }
 
+    /// Adds a field beside those of its name.
+    pub(crate) fn add(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            self.headers.append(name, value);
+        }
+    }
+
     pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }

@@ -3,6 +3,7 @@
 
 mod class;
 mod refs;
+mod web;
 
 use http::Method;
 
@@ -10,6 +11,7 @@ use crate::ids::{JobId, PipelineId};
 use crate::percent;
 pub use class::Class;
 use refs::ByRef;
+pub(crate) use web::Web;
 
 /// A request's route with its parameters. `project` is the path segment as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,13 @@ pub(crate) enum Route {
     User,
     Version,
     SignIn,
+    /// A signed-in user's first page.
+    Home,
+    /// A page of a project, by path as it was written.
+    Web {
+        project: String,
+        page: Web,
+    },
     Echo,
     Bytes(u64),
     Sink,
@@ -99,14 +108,19 @@ impl Route {
             return api_route(method, api);
         }
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let get = method == Method::GET || method == Method::HEAD;
         match segments.as_slice() {
-            ["users", "sign_in"] => Self::SignIn,
+            [""] if method == Method::GET => Self::Home,
+            ["users", "sign_in"] if get || method == Method::POST => Self::SignIn,
             [first, ..] if first.starts_with("echo") => Self::Echo,
             ["bytes", count] => count.parse().map_or(Self::Unknown, Self::Bytes),
             ["sink"] => Self::Sink,
             ["standin", "counters"] => Self::Counters,
             ["standin", "faults"] if method == Method::DELETE => Self::ClearFaults,
-            _ => Self::Unknown,
+            _ => match web::parse(method, path) {
+                Some((project, page)) => Self::Web { project, page },
+                None => Self::Unknown,
+            },
         }
     }
 
@@ -133,6 +147,8 @@ impl Route {
             Self::User => Class::User,
             Self::Version => Class::Version,
             Self::SignIn => Class::SignIn,
+            Self::Home => Class::WebPage,
+            Self::Web { page, .. } => page.class(),
             Self::Echo => Class::Echo,
             Self::Bytes(_) => Class::Bytes,
             Self::Sink => Class::Sink,

@@ -168,6 +168,14 @@ async fn answered(shared: &Shared, server: Server, ask: &Ask, body: Incoming) ->
         Route::Upload { job } => bodies::upload(shared, ask, *job, &mut received).await,
         Route::JobUpdate { job } => bodies::update_job(shared, ask, *job, &mut received).await,
         Route::Trace { job } => bodies::trace(shared, ask, *job, &mut received).await,
+        Route::SignIn => {
+            let form = bodies::form(ask, &mut received).await;
+            form.map(|form| answer::sign_in(&mut shared.world.lock(), ask, &form))
+        }
+        Route::Web { project, page } => match bodies::form(ask, &mut received).await {
+            Ok(form) => answer::web(&mut shared.world.lock(), ask, project, page, &form),
+            Err(refusal) => Err(refusal),
+        },
         _ => Ok(answer::answer(&mut shared.world.lock(), ask)),
     };
     reply.unwrap_or_else(|refusal| refusal)

@@ -2,7 +2,9 @@
 
 mod sign;
 
-use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, SERVER};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, SERVER,
+};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::ask::Ask;
@@ -30,11 +32,29 @@ const CREDENTIAL_FIELDS: [&str; 11] = [
 const CREDENTIAL_PARAMS: [&str; 7] =
     ["private_token", "job_token", "token", "access_token", "bearer_token", "sudo", "rss_token"];
 
+/// Fields that a signed URL sets on the answer (`response-content-type`, `response-content-disposition`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Override<'a> {
+    pub(crate) content_type: &'a str,
+    pub(crate) disposition: &'a str,
+}
+
+impl Override<'_> {
+    /// Sets them where there is content.
+    fn apply(self, reply: Reply) -> Reply {
+        if matches!(reply.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            reply.with(CONTENT_TYPE, self.content_type).with(CONTENT_DISPOSITION, self.disposition)
+        } else {
+            reply
+        }
+    }
+}
+
 /// A URL that opens `object` for `method` for as long as links live.
-pub(crate) fn signed_url(world: &World, object: &str, method: &Method) -> String {
+pub(crate) fn signed_url(world: &World, object: &str, method: &Method, over: Option<Override<'_>>) -> String {
     let path = format!("{BUCKET}{object}");
-    let query = sign::query(&key(world), method, &path, world.now(), world.setup.link_lifetime);
-    format!("{}{path}?{query}", world.store_url)
+    let signer = sign::Signer { key: &key(world), method, path: &path, over };
+    format!("{}{path}?{}", world.store_url, signer.query(world.now(), world.setup.link_lifetime))
 }
 
 /// Whether the request carries what GitLab alone should see.
@@ -51,7 +71,10 @@ pub(crate) fn answer(world: &World, ask: &Ask) -> Reply {
     if !ask.reads() {
         return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "The method is not allowed.");
     }
-    match sign::verify(&key(world), ask, world.now()) {
+    let over = ask.param("response-content-type").zip(ask.param("response-content-disposition"));
+    let over = over.map(|(content_type, disposition)| Override { content_type, disposition });
+    let signer = sign::Signer { key: &key(world), method: &ask.method, path: ask.path(), over };
+    match signer.verify(ask, world.now()) {
         Ok(()) => {}
         Err(sign::Refused::Expired) => {
             return error(StatusCode::FORBIDDEN, "AccessDenied", "Request has expired");
@@ -62,11 +85,25 @@ pub(crate) fn answer(world: &World, ask: &Ask) -> Reply {
         }
     }
     let path = ask.path().strip_prefix(BUCKET).unwrap_or_default();
-    object(world, path, &ask.method, &ask.headers)
+    object(world, path, &ask.method, &ask.headers, over)
 }
 
 /// The object as the store serves it to whoever has access; Workhorse calls it as well.
-pub(crate) fn object(world: &World, path: &str, method: &Method, headers: &HeaderMap) -> Reply {
+pub(crate) fn object(
+    world: &World,
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    over: Option<Override<'_>>,
+) -> Reply {
+    let reply = plain(world, path, method, headers);
+    match over {
+        Some(over) => over.apply(reply),
+        None => reply,
+    }
+}
+
+fn plain(world: &World, path: &str, method: &Method, headers: &HeaderMap) -> Reply {
     let Some(object) = world.objects.get(path) else {
         return error(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
     };

@@ -4,6 +4,7 @@ mod artifact;
 mod job;
 mod pipeline;
 mod project;
+mod session;
 mod token;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,7 @@ pub(crate) use pipeline::Pipeline;
 pub use pipeline::PipelineStatus;
 pub(crate) use project::Project;
 pub use project::{Level, Visibility};
+use session::Session;
 pub use token::Scope;
 pub(crate) use token::Token;
 
@@ -28,6 +30,8 @@ pub(crate) struct User {
     pub(crate) id: UserId,
     pub(crate) name: String,
     pub(crate) admin: bool,
+    /// For the sign-in page; without one there is no way in.
+    pub(crate) password: Option<String>,
 }
 
 /// An object in the store.
@@ -48,7 +52,7 @@ pub(crate) struct World {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) job_tokens: HashMap<String, JobId>,
-    pub(crate) sessions: HashMap<String, UserId>,
+    pub(crate) sessions: HashMap<String, Session>,
     pub(crate) objects: HashMap<String, Object>,
     clock_offset: Duration,
     serial: u64,
@@ -110,7 +114,7 @@ impl World {
 
     pub(crate) fn add_user(&mut self, name: &str, admin: bool) -> UserId {
         let id = UserId(self.users.keys().last().map_or(1, |last| last.0 + 1));
-        self.users.insert(id, User { id, name: name.to_owned(), admin });
+        self.users.insert(id, User { id, name: name.to_owned(), admin, password: None });
         id
     }
 

@@ -13,6 +13,7 @@ use crate::auth::Caller;
 use crate::ids::JobId;
 use crate::reply::{Reply, field};
 use crate::settings::{Etag, Storage};
+use crate::store::Override;
 use crate::world::{Artifact, Job, Project, World};
 use crate::{serve, store};
 
@@ -71,7 +72,7 @@ pub(super) fn present(
     direct: bool,
 ) -> Reply {
     if direct && let Storage::Redirect { job_id_in_path } = world.setup.storage {
-        return redirect(ask, &store::signed_url(world, artifact.path(job_id_in_path), &ask.method));
+        return redirect(ask, &store::signed_url(world, artifact.path(job_id_in_path), &ask.method, None));
     }
     if let Some(unchanged) = rack_not_modified(ask, etag) {
         return unchanged;
@@ -83,7 +84,7 @@ pub(super) fn present(
             attachment(&mut fields);
             serve::file(&ask.method, &ask.headers, fields, artifact.archive.content(), artifact.modified)
         }
-        Storage::Redirect { .. } | Storage::Proxied { .. } => send_url(world, ask, artifact, rails),
+        Storage::Redirect { .. } | Storage::Proxied { .. } => send_url(world, ask, artifact, rails, None),
     }
 }
 
@@ -126,12 +127,18 @@ fn redirect(ask: &Ask, url: &str) -> Reply {
 
 /// Workhorse's send-url (`workhorse/internal/sendurl/sendurl.go`): a GET to the store whatever the client's method,
 /// with its Range and If-*; all of the store's fields come through but these, which stay Rails'.
-fn send_url(world: &World, ask: &Ask, artifact: &Artifact, rails: HeaderMap) -> Reply {
+pub(super) fn send_url(
+    world: &World,
+    ask: &Ask,
+    artifact: &Artifact,
+    rails: HeaderMap,
+    over: Option<Override<'_>>,
+) -> Reply {
     const RAILS_OWN: [HeaderName; 4] = [CACHE_CONTROL, EXPIRES, DATE, PRAGMA];
     if world.store_down {
         return Reply::text(StatusCode::BAD_GATEWAY, "Bad Gateway\n");
     }
-    let mut reply = store::object(world, artifact.path(true), &Method::GET, &ask.headers);
+    let mut reply = store::object(world, artifact.path(true), &Method::GET, &ask.headers, over);
     for name in RAILS_OWN {
         reply.headers.remove(name);
     }

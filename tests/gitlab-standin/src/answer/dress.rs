@@ -11,6 +11,7 @@ use crate::archive::{hex, sha256_hex};
 use crate::ask::Ask;
 use crate::payload::Source;
 use crate::reply::{Reply, field};
+use crate::route::Route;
 use crate::world::World;
 
 /// Adds what `Rack::ETag`, Grape, Workhorse and nginx add on the way out.
@@ -26,7 +27,9 @@ pub(crate) fn dress(world: &mut World, ask: &Ask, mut reply: Reply) -> Reply {
     reply.set(field("x-runtime"), "0.042042");
     reply.set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     reply.set(X_FRAME_OPTIONS, "SAMEORIGIN");
-    reply.set(CONTENT_SECURITY_POLICY, "default-src 'none'");
+    if !matches!(ask.route, Route::Web { .. } | Route::SignIn | Route::Home) {
+        reply.set(CONTENT_SECURITY_POLICY, "default-src 'none'");
+    }
     reply.set(REFERRER_POLICY, "strict-origin-when-cross-origin");
     if !reply.headers.contains_key(SERVER) {
         reply.set(SERVER, "nginx");
@@ -39,7 +42,7 @@ pub(crate) fn dress(world: &mut World, ask: &Ask, mut reply: Reply) -> Reply {
     }
     if world.setup.set_cookie {
         let cookie = format!("_gitlab_visit={serial}; path=/; HttpOnly; SameSite=None");
-        reply.set(SET_COOKIE, &cookie);
+        reply.add(SET_COOKIE, &cookie);
     }
     reply
 }

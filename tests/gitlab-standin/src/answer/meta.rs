@@ -1,4 +1,4 @@
-//! Small routes that clients ask first: who am I, which version, which project, where to sign in.
+//! Small routes that clients ask first: who am I, which version, which project.
 
 use http::StatusCode;
 use serde_json::json;
@@ -41,11 +41,4 @@ pub(super) fn user(world: &World, caller: Caller) -> Result<Reply, Reply> {
 pub(super) fn version(caller: Caller) -> Result<Reply, Reply> {
     caller.user.ok_or_else(Reply::unauthorized)?;
     Ok(Reply::json(StatusCode::OK, &json!({ "version": "18.5.0-ee", "revision": "5a1d1d1e1f0" })))
-}
-
-/// `GET /users/sign_in`: a page, as a lost session meets it.
-pub(super) fn sign_in() -> Reply {
-    let page = "<!DOCTYPE html>\n<html><head><title>Sign in · GitLab</title></head>\
-                <body><form action=\"/users/sign_in\" method=\"post\"></form></body></html>\n";
-    Reply::typed(StatusCode::OK, "text/html; charset=utf-8", page)
 }

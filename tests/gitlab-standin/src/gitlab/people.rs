@@ -99,6 +99,16 @@ impl GitLab {
         self.world(|world| world.add_token(user, scope, true))
     }
 
+    /// Gives a user a password for the sign-in page.
+    pub fn set_password(&self, user: UserId, password: &str) {
+        self.world(|world| world.users.get_mut(&user).map(|user| user.password = Some(password.to_owned())));
+    }
+
+    /// The token that writes in a session need: `authenticity_token` in a form, or `X-CSRF-Token`.
+    pub fn csrf_token(&self, session: &str) -> String {
+        self.world(|world| world.csrf_token(session))
+    }
+
     /// The value of a `_gitlab_session` cookie.
     pub fn session(&self, user: UserId) -> String {
         self.world(|world| world.add_session(user))
@@ -106,7 +116,7 @@ impl GitLab {
 
     /// A session with this very value.
     pub fn put_session(&self, session: &str, user: UserId) {
-        self.world(|world| world.sessions.insert(session.to_owned(), user));
+        self.world(|world| world.put_session(session, user));
     }
 
     /// Ends a token of any kind, or a session.

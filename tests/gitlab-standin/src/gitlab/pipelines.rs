@@ -20,7 +20,9 @@ impl GitLab {
     ) -> PipelineId {
         self.world(|world| {
             let id = world.add_pipeline(project, ref_name, Some(status));
-            world.pipelines.get_mut(&id).map(|pipeline| pipeline.dangling = true);
+            if let Some(pipeline) = world.pipelines.get_mut(&id) {
+                pipeline.dangling = true;
+            }
             id
         })
     }

@@ -3,7 +3,7 @@
 use super::GitLab;
 use crate::counters::Counters;
 use crate::fault::{Fault, FaultHandle};
-use crate::ids::JobId;
+use crate::ids::{JobId, ProjectId};
 use crate::route::Class;
 use crate::seen::Seen;
 
@@ -43,6 +43,21 @@ impl GitLab {
     pub fn archive_url(&self, job: JobId) -> String {
         let project = self.world(|world| world.jobs.get(&job).map_or(0, |job| job.project.0));
         format!("{}/api/v4/projects/{project}/jobs/{job}/artifacts", self.url())
+    }
+
+    /// The URL of `…/-/jobs/:id` on the web; `/artifacts/download` and the like can be appended.
+    pub fn web_url(&self, job: JobId) -> String {
+        let path = self.world(|world| {
+            let project = world.jobs.get(&job).and_then(|job| world.projects.get(&job.project));
+            project.map(|project| project.path.clone()).unwrap_or_default()
+        });
+        format!("{}/{path}/-/jobs/{job}", self.url())
+    }
+
+    /// The URL of `…/projects/:id/jobs/artifacts/:ref_name/download?job=`, the project by number. Neither name is
+    /// escaped.
+    pub fn ref_url(&self, project: ProjectId, ref_name: &str, job: &str) -> String {
+        format!("{}/api/v4/projects/{project}/jobs/artifacts/{ref_name}/download?job={job}", self.url())
     }
 
     /// The URL of `GET /jobs/:id/artifacts`.

@@ -45,6 +45,20 @@ pub enum Class {
     Version,
     /// `/users/sign_in`, a page.
     SignIn,
+    /// `GET /:project/-/jobs/:id/artifacts/download`: one archive, or a report, for a browser.
+    WebDownload,
+    /// `GET …/artifacts/browse` and `…/file`: pages.
+    WebBrowse,
+    /// `GET …/artifacts/raw/*path`: one entry for a browser.
+    WebRaw,
+    /// `POST …/artifacts/keep`.
+    WebKeep,
+    /// `GET /:project/-/jobs/artifacts/*ref_name_and_path`: a redirect to a job.
+    WebRef,
+    /// `DELETE /:project/-/artifacts/:id`.
+    WebDelete,
+    /// Other pages: a job, a project's artifacts, the first one.
+    WebPage,
     /// `/echo…`: not GitLab, a mirror.
     Echo,
     /// `/bytes/:n`: not GitLab, a download of any size.
@@ -84,6 +98,13 @@ impl Class {
             Self::User => "user",
             Self::Version => "version",
             Self::SignIn => "sign_in",
+            Self::WebDownload => "web_download",
+            Self::WebBrowse => "web_browse",
+            Self::WebRaw => "web_raw",
+            Self::WebKeep => "web_keep",
+            Self::WebRef => "web_ref",
+            Self::WebDelete => "web_delete",
+            Self::WebPage => "web_page",
             Self::Echo => "echo",
             Self::Bytes => "bytes",
             Self::Sink => "sink",

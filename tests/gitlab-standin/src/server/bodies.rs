@@ -16,12 +16,15 @@ use crate::archive::{Archive, FileSink};
 use crate::ask::Ask;
 use crate::counters::Tally;
 use crate::ids::JobId;
+use crate::percent;
 use crate::reply::Reply;
 use crate::route::Class;
 use multipart::Multipart;
 
 /// A job's report is small JSON.
 const REPORT: usize = 1 << 20;
+/// A form of ours has a few fields.
+const FORM: usize = 64 << 10;
 
 /// A request body, counted as it comes.
 pub(super) struct Received<'a> {
@@ -79,6 +82,25 @@ pub(super) async fn upload(
     answer::accept_upload(&mut shared.world.lock(), ask, job, Archive::received(content, sha256))
 }
 
+/// The fields of a form; none where there is no form.
+pub(super) async fn form(ask: &Ask, body: &mut Received<'_>) -> Result<Vec<(String, String)>, Reply> {
+    let text = small(body, FORM).await?;
+    let kind = ask.header(CONTENT_TYPE.as_str()).unwrap_or_default();
+    let is_form = kind.starts_with("application/x-www-form-urlencoded");
+    Ok(if is_form { percent::parameters(&String::from_utf8_lossy(&text)) } else { Vec::new() })
+}
+
+async fn small(body: &mut Received<'_>, most: usize) -> Result<Vec<u8>, Reply> {
+    let mut all = Vec::new();
+    while let Some(data) = body.next().await? {
+        if all.len() + data.len() > most {
+            return Err(Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "413 Request Entity Too Large"));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(all)
+}
+
 /// `PUT /jobs/:id`.
 pub(super) async fn update_job(
     shared: &Shared,
@@ -86,13 +108,7 @@ pub(super) async fn update_job(
     job: JobId,
     body: &mut Received<'_>,
 ) -> Result<Reply, Reply> {
-    let mut report = Vec::new();
-    while let Some(data) = body.next().await? {
-        if report.len() + data.len() > REPORT {
-            return Err(Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "413 Request Entity Too Large"));
-        }
-        report.extend_from_slice(&data);
-    }
+    let report = small(body, REPORT).await?;
     answer::update_job(&mut shared.world.lock(), ask, job, &report)
 }
 

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Method;
 use ring::hmac;
 
+use super::Override;
 use crate::archive::hex;
 use crate::ask::Ask;
+use crate::percent;
 
 /// Why a URL opens nothing.
 pub(super) enum Refused {
@@ -15,35 +17,58 @@ pub(super) enum Refused {
     Wrong,
 }
 
-/// The query that signs `method` and `path` from `now` on.
-pub(super) fn query(key: &[u8], method: &Method, path: &str, now: SystemTime, lifetime: Duration) -> String {
-    let date = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (stamp, expires) = (stamp(date), lifetime.as_secs());
-    let signature = signature(key, method, path, &stamp, expires);
-    let day = stamp.get(..8).unwrap_or_default();
-    format!(
-        "X-Amz-Expires={expires}&X-Amz-Date={stamp}&X-Amz-Algorithm=AWS4-HMAC-SHA256\
-         &X-Amz-Credential=AKIASTANDIN%2F{day}%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-SignedHeaders=host\
-         &X-Amz-Signature={signature}"
-    )
+/// What a signature is over.
+pub(super) struct Signer<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    /// What the URL sets on the answer: signed like all of the query.
+    pub(super) over: Option<Override<'a>>,
 }
 
-/// Checks a request's signature and its age.
-pub(super) fn verify(key: &[u8], ask: &Ask, now: SystemTime) -> Result<(), Refused> {
-    let stamp = ask.param("X-Amz-Date").ok_or(Refused::Wrong)?;
-    let expires: u64 = ask.param("X-Amz-Expires").and_then(|text| text.parse().ok()).ok_or(Refused::Wrong)?;
-    let expected = signature(key, &ask.method, ask.path(), stamp, expires);
-    if ask.param("X-Amz-Signature") != Some(expected.as_str()) {
-        return Err(Refused::Wrong);
+impl Signer<'_> {
+    /// The query that signs from `now` on.
+    pub(super) fn query(&self, now: SystemTime, lifetime: Duration) -> String {
+        let date = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let (stamp, expires) = (stamp(date), lifetime.as_secs());
+        let signature = self.signature(&stamp, expires);
+        let day = stamp.get(..8).unwrap_or_default();
+        let over = self.over.map_or_else(String::new, |over| {
+            let (disposition, kind) = (component(over.disposition), component(over.content_type));
+            format!("response-content-disposition={disposition}&response-content-type={kind}&")
+        });
+        format!(
+            "{over}X-Amz-Expires={expires}&X-Amz-Date={stamp}&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+             &X-Amz-Credential=AKIASTANDIN%2F{day}%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-SignedHeaders=host\
+             &X-Amz-Signature={signature}"
+        )
     }
-    let date = unix(stamp).ok_or(Refused::Wrong)?;
-    let age = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().saturating_sub(date);
-    if age < expires { Ok(()) } else { Err(Refused::Expired) }
+
+    /// Checks a request's signature and its age.
+    pub(super) fn verify(&self, ask: &Ask, now: SystemTime) -> Result<(), Refused> {
+        let stamp = ask.param("X-Amz-Date").ok_or(Refused::Wrong)?;
+        let expires = ask.param("X-Amz-Expires").and_then(|text| text.parse().ok()).ok_or(Refused::Wrong)?;
+        let expected = self.signature(stamp, expires);
+        if ask.param("X-Amz-Signature") != Some(expected.as_str()) {
+            return Err(Refused::Wrong);
+        }
+        let date = unix(stamp).ok_or(Refused::Wrong)?;
+        let age = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().saturating_sub(date);
+        if age < expires { Ok(()) } else { Err(Refused::Expired) }
+    }
+
+    fn signature(&self, stamp: &str, expires: u64) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key);
+        let (method, path) = (self.method, self.path);
+        let over = self.over.map(|over| format!("\n{}\n{}", over.disposition, over.content_type));
+        let text = format!("{method}\n{path}\n{stamp}\n{expires}{}", over.unwrap_or_default());
+        hex(hmac::sign(&key, text.as_bytes()).as_ref())
+    }
 }
 
-fn signature(key: &[u8], method: &Method, path: &str, stamp: &str, expires: u64) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    hex(hmac::sign(&key, format!("{method}\n{path}\n{stamp}\n{expires}").as_bytes()).as_ref())
+/// A value in a query: slashes are escaped as well.
+fn component(text: &str) -> String {
+    percent::encode(text).replace('/', "%2F")
 }
 
 /// `20240101T000000Z` (ISO 8601, basic format); days are counted as in Howard Hinnant's `civil_from_days`.

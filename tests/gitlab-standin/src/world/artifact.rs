@@ -95,6 +95,19 @@ impl World {
         self.remove_objects(reports.into_iter().flat_map(BTreeMap::into_values));
     }
 
+    /// Removes one file of a project by its row's id; whether there was one.
+    pub(crate) fn delete_row(&mut self, project: ProjectId, id: u64) -> bool {
+        let mut jobs = self.jobs.values_mut().filter(|job| job.project == project);
+        let row = jobs.find_map(|job| {
+            let kind = job.reports.iter().find(|(_, file)| file.id == id).map(|(kind, _)| kind.clone());
+            let report = kind.and_then(|kind| job.reports.remove(&kind));
+            report.or_else(|| job.artifact.take_if(|file| file.id == id))
+        });
+        let found = row.is_some();
+        self.remove_objects(row);
+        found
+    }
+
     fn remove_objects(&mut self, artifacts: impl IntoIterator<Item = Artifact>) {
         for artifact in artifacts {
             self.objects.remove(&artifact.job_path);

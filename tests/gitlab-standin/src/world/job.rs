@@ -42,6 +42,7 @@ pub enum ArtifactsAccess {
 
 /// A job.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own in GitLab's database too")]
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) project: ProjectId,

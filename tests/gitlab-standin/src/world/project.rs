@@ -94,11 +94,13 @@ impl World {
             let id = ProjectId(text.parse().ok()?);
             return self.projects.get(&id).map(|project| Found { project, moved: false });
         }
-        if !text.contains('/') {
-            return None;
-        }
-        let now = self.projects.values().find(|project| project.path.eq_ignore_ascii_case(&text));
-        let before = |project: &&Project| project.old_paths.iter().any(|old| old.eq_ignore_ascii_case(&text));
+        if text.contains('/') { self.find_path(&text) } else { None }
+    }
+
+    /// The project at a path: case is ignored and old paths are followed.
+    pub(crate) fn find_path(&self, path: &str) -> Option<Found<'_>> {
+        let now = self.projects.values().find(|project| project.path.eq_ignore_ascii_case(path));
+        let before = |project: &&Project| project.old_paths.iter().any(|old| old.eq_ignore_ascii_case(path));
         let found = |moved| move |project| Found { project, moved };
         now.map(found(false)).or_else(|| self.projects.values().find(before).map(found(true)))
     }

@@ -1,7 +1,6 @@
 //! Credentials that GitLab hands out.
 
 use super::World;
-use crate::archive::sha256_hex;
 use crate::ids::UserId;
 
 /// What a personal or OAuth token may do (`lib/gitlab/auth.rb`).
@@ -36,13 +35,6 @@ impl World {
 
     pub(crate) fn put_token(&mut self, text: &str, user: UserId, scope: Scope, oauth: bool) {
         self.tokens.insert(text.to_owned(), Token { user, scope, oauth, revoked: false });
-    }
-
-    pub(crate) fn add_session(&mut self, user: UserId) -> String {
-        let text = sha256_hex(self.hex("session").as_bytes());
-        let text = text.get(..32).unwrap_or_default().to_owned();
-        self.sessions.insert(text.clone(), user);
-        text
     }
 
     /// Ends a credential of any kind.

@@ -13,6 +13,8 @@ mod entries;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod projects;
@@ -24,5 +26,7 @@ mod storage;
 mod tls;
 #[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod web;
 #[cfg(test)]
 mod writes;

@@ -37,7 +37,7 @@ fn route(world: &mut World, ask: &Ask) -> Result<Reply, Reply> {
         Route::RunnerArchive { job } => return runner::download(world, ask, *job),
         Route::JobRequest => return Ok(runner::no_job()),
         Route::Home => return Ok(web::home(world, ask)),
-        Route::RefArchive { .. } | Route::RefEntry { .. } => by_ref::check_name(ask)?,
+        Route::RefArchive { .. } | Route::RefEntry { .. } => by_ref::validate(ask)?,
         Route::Invalid(name) => {
             let body = json!({ "error": format!("{name} is invalid") });
             return Ok(Reply::json(StatusCode::BAD_REQUEST, &body));

@@ -18,7 +18,7 @@ pub use zip::Member;
 use zip::ZipWriter;
 
 /// Archives above this size live in an unlinked file, so that a 4 GiB one costs disk and not memory.
-const IN_MEMORY: u64 = 64 << 20;
+pub(crate) const IN_MEMORY: u64 = 64 << 20;
 
 /// The bytes of one artifact: an archive, or whatever else a test wants GitLab to hold. Cloning is cheap.
 #[derive(Clone, Debug)]

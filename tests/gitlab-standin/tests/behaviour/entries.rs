@@ -158,6 +158,16 @@ async fn zip64_directories_are_read() {
 }
 
 #[tokio::test]
+async fn a_big_member_comes_whole() {
+    let line = "0123456789abcdef".repeat(4096);
+    let content = line.repeat((64 << 20) / line.len() + 1);
+    let (gitlab, job) = scene(Archive::runner([Member::file("big.log", content.clone())])).await;
+    let (by_job, by_ref) = both(&gitlab, job, "big.log").await;
+    assert!(by_job.is_whole() && by_job.body == content.as_bytes());
+    assert!(by_ref.is_whole() && by_ref.body == content.as_bytes());
+}
+
+#[tokio::test]
 async fn faults_hit_entries_by_ref() {
     let (gitlab, job) = scene(Archive::runner([Member::file("m", "text")])).await;
     let fault = gitlab.fault(Fault::new(Effect::SignIn).on(Class::RefEntry));

@@ -153,6 +153,11 @@ async fn refs_may_have_slashes_and_take_all_they_can() {
         ("main/raw/y?job=", 404, "{\"message\":\"404 Not found\"}"),
         ("main/raw/y", 400, "{\"error\":\"job is missing\"}"),
         ("main/download", 400, "{\"error\":\"job is missing\"}"),
+        (
+            "main/raw/y?job=build&search_recent_successful_pipelines=2",
+            400,
+            "{\"error\":\"search_recent_successful_pipelines is invalid\"}",
+        ),
         ("main/raw/a%00?job=build", 400, "{\"message\":\"400 Bad request\"}"),
         ("main/raw/a%ff?job=build", 400, "{\"message\":\"400 Bad request\"}"),
         ("main/raw/nothing?job=build", 404, "404 page not found\n"),
@@ -165,7 +170,7 @@ async fn refs_may_have_slashes_and_take_all_they_can() {
     assert_eq!(archive.header("content-type"), Some("application/octet-stream"), "an archive of main/raw/x");
     assert_eq!(scene.get("main/raw/dir/download?job=build").await.status, 404, "no such ref");
     assert_eq!(scene.gitlab.requests_of(Class::RefArchive).len(), 3);
-    assert_eq!(scene.gitlab.requests_of(Class::RefEntry).len(), 10);
+    assert_eq!(scene.gitlab.requests_of(Class::RefEntry).len(), 11);
     let counters = scene.gitlab.counters();
     assert!(counters.bytes_of(Class::RefArchive) > 0);
     assert_eq!(

@@ -7,7 +7,7 @@ use std::io::{self, Error, Read};
 use flate2::read::DeflateDecoder;
 
 use super::{Entry, no_zip, number};
-use crate::archive::Content;
+use crate::archive::{Content, FileSink, IN_MEMORY};
 use crate::payload::Source;
 
 const STORE: u64 = 0;
@@ -39,14 +39,29 @@ pub(super) fn open(content: &Content, entry: &Entry) -> io::Result<Unpacked> {
     Ok(Unpacked { declared: entry.size, body })
 }
 
-/// What inflates before the damage, if there is any.
-fn inflate(mut packed: Source, size: u64) -> io::Result<Source> {
-    let mut raw = Vec::with_capacity(usize::try_from(packed.len()).map_err(Error::other)?);
-    while let Some(bytes) = packed.read(1 << 20)? {
-        raw.extend_from_slice(&bytes);
+/// What inflates before the damage, if there is any: what was read before an error is on the wire already. Big
+/// members go to a file that has no name, as big archives do.
+fn inflate(packed: Source, size: u64) -> io::Result<Source> {
+    let mut inflated = DeflateDecoder::new(Reader(packed)).take(size);
+    if size > IN_MEMORY {
+        let mut sink = FileSink::new()?;
+        // A full disk looks like damage to the client; nobody else is there to be told.
+        let _ = io::copy(&mut inflated, &mut sink);
+        return Ok(Source::whole(sink.finish().0));
     }
-    let mut inflated = Vec::new();
-    // What was read before an error is kept: it is on the wire already.
-    let _ = DeflateDecoder::new(raw.as_slice()).take(size).read_to_end(&mut inflated);
-    Ok(Source::bytes(inflated))
+    let mut out = Vec::new();
+    let _ = inflated.read_to_end(&mut out);
+    Ok(Source::bytes(out))
+}
+
+/// A body as a reader.
+struct Reader(Source);
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let max = u64::try_from(buffer.len()).map_err(Error::other)?;
+        let bytes = self.0.read(max)?.unwrap_or_default();
+        buffer.get_mut(..bytes.len()).ok_or_else(no_zip)?.copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
 }

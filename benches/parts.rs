@@ -23,7 +23,7 @@ use larder::fields::Kept;
 use larder::grant::judge::{self, Condition};
 use larder::grant::{Answer, Etag, Facts, Grant, Opening, StorageRules, Verdict};
 use larder::key::{ArchiveId, JobId, Key};
-use larder::route::{Line, Question, Route};
+use larder::route::{Class, Line, Question, Route};
 use larder::secret::Fingerprinter;
 use larder::store::Record;
 
@@ -67,6 +67,7 @@ fn facts() -> Facts {
         length: Some(LENGTH),
         modified: Some(1_800_000_000),
         tail: Some(vec![7; 1024]),
+        sha256: None,
     }
 }
 
@@ -91,10 +92,10 @@ fn grant(criterion: &mut Criterion) {
         panic!("a body")
     };
     let (epochs, clock, archive) = (Epochs::default(), Clock::system(), ArchiveId::new(1));
-    let given = Grant::new(yes, archive, clock.now(), epochs.now(question.job), None);
+    let given = Grant::new(yes, archive, clock.now(), epochs.now(question.key), None);
     group.bench_function("opens", |bencher| {
         let hour = Duration::from_secs(3600);
-        bencher.iter(|| given.opens(black_box(archive), None, epochs.now(question.job), clock.now(), hour));
+        bencher.iter(|| given.opens(black_box(archive), None, epochs.now(question.key), clock.now(), hour));
     });
     group.finish();
 }
@@ -116,7 +117,9 @@ fn judgement(criterion: &mut Criterion) {
     ] {
         let (fields, body) = (fields_of(fields), vec![7; 1024]);
         let answer = Answer { status, fields: &fields, body: Some(&body) };
-        let judge = || judge::judge(Some(black_box(held)), answer, &rules, Some("larder.example.com:8080"));
+        let asked = Condition::about(Some(held));
+        let own = Some("larder.example.com:8080");
+        let judge = || judge::judge(Some(black_box(held)), &asked, answer, &rules, own);
         assert!(matches!(judge(), Verdict::Yes(..)), "{name}");
         group.bench_function(name, |bencher| bencher.iter(judge));
     }
@@ -143,6 +146,7 @@ fn record(criterion: &mut Criterion) {
         facts: facts(),
         etag: Etag::quoting("0123456789abcdef"),
         kept: Kept::default(),
+        class: Class::Job,
         chunks,
     };
     let encoded = record.encode().unwrap();

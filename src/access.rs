@@ -6,25 +6,28 @@
 
 mod admission;
 pub mod caller;
+mod entry;
 pub mod epochs;
 mod grants;
 mod probe;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::StatusCode;
 
-pub use admission::{Admission, Asked, Granted, Other, Refusal, Said, Subject};
+pub use admission::{Admission, Asked, Described, Granted, Other, Refusal, Said, Subject};
 pub use caller::Caller;
 pub use epochs::Epochs;
 use grants::Grants;
-use probe::{Probed, Probes};
+use probe::{Ask, Conditions, Probed, Probes};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::fields::{self, Kept};
-use crate::grant::{Facts, Grant, Location, Relation, StorageRules, Visitors, Yes, judge};
-use crate::key::{ArchiveId, JobId};
+use crate::grant::judge::Condition;
+use crate::grant::{Epoch, Facts, Grant, Location, Relation, StorageRules, Visitors, Yes, judge};
+use crate::key::{ArchiveId, Key};
 use crate::route::Question;
 use crate::secret::{Fingerprint, Fingerprinter};
 use crate::telemetry::{Metrics, metrics};
@@ -46,6 +49,8 @@ pub struct Access {
     grants: Grants,
     epochs: Epochs,
     probes: Probes,
+    /// Whether GitLab has shown that it knows archives by digest.
+    digests: AtomicBool,
     rules: StorageRules,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -63,7 +68,8 @@ impl Access {
     ) -> Self {
         let grants = Grants::new(settings.ttl.max(settings.grace));
         let probes = Probes::new(upstream, clock.clone());
-        Self { settings, key, grants, epochs: Epochs::default(), probes, rules, clock, metrics }
+        let (epochs, digests) = (Epochs::default(), AtomicBool::new(false));
+        Self { settings, key, grants, epochs, probes, digests, rules, clock, metrics }
     }
 
     /// The epochs by which answers are voided.
@@ -89,33 +95,84 @@ impl Access {
     /// Asks whether a caller may have a subject: of what is remembered, else of GitLab.
     pub async fn admit(&self, caller: &Caller, question: &Question, subject: Subject<'_>) -> Admission {
         let asking = caller.asking(&self.key, question);
-        if let Some(grant) = self.remembered_for(asking, question.job, subject, self.settings.ttl) {
+        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings.ttl) {
             self.metrics.grant(metrics::Grant::Remembered);
             subject.visitors.admit(asking);
             return Admission::Granted(Granted { grant, said: None });
         }
-        let epoch = self.epochs.now(question.job);
-        let share = self.settings.ttl;
-        let probed =
-            self.probes.ask(asking, caller, question, Some((subject.id, subject.facts)), epoch, share).await;
-        let probed = match probed {
-            Ok(probed) if judge::is_outage(probed.status) => {
-                return self.outage(asking, question, subject, Some(&probed), None);
+        let asker = Asker { caller, question, asking, subject, epoch: self.epochs.now(question.key) };
+        match (&question.entry, subject.entry) {
+            (Some(entry), Some(size)) => self.admit_entry(asker, &entry.name, size).await,
+            (Some(_), None) => self.not_ours(),
+            (None, _) => self.admit_archive(asker).await,
+        }
+    }
+
+    /// Asks on the route of the whole archive.
+    async fn admit_archive(&self, asker: Asker<'_>) -> Admission {
+        match self.answered(&asker, self.probe_archive(&asker, asker.question).await) {
+            Err(admission) => *admission,
+            Ok(probed) => {
+                let verdict = self.judged(&asker, &probed);
+                self.conclude(&asker, verdict, &probed, probed.asked_at)
             }
-            Ok(probed) => probed,
-            Err(error) => return self.outage(asking, question, subject, None, Some(error)),
+        }
+    }
+
+    async fn probe_archive(&self, asker: &Asker<'_>, question: &Question) -> probe::Result {
+        let condition = Condition::about(Some(asker.subject.facts));
+        // By ref, and where the route was not described yet, the fields of the answer are wanted as well.
+        let condition = if asker.subject.described { condition } else { condition.to_be_described() };
+        let ask = Ask {
+            asking: asker.caller.asking(&self.key, question),
+            caller: asker.caller,
+            target: &question.target,
+            held: Some(asker.subject.id),
+            asked: Conditions::Archive(condition),
+            epoch: asker.epoch,
         };
-        self.conclude(caller, question, asking, subject, &probed)
+        self.probes.ask(ask, self.settings.ttl).await
+    }
+
+    fn judged(&self, asker: &Asker<'_>, probed: &Probed) -> judge::Verdict {
+        match &probed.asked {
+            Conditions::Archive(condition) => judge::judge(
+                Some(asker.subject.facts),
+                condition,
+                probed.answer(),
+                &self.rules,
+                asker.caller.host(),
+            ),
+            Conditions::Entry(_) => judge::Verdict::NotOurs,
+        }
+    }
+
+    /// An answer that says something, or what comes of none.
+    fn answered(&self, asker: &Asker<'_>, probed: probe::Result) -> Result<Arc<Probed>, Box<Admission>> {
+        match probed {
+            Ok(probed) if judge::is_outage(probed.status) => {
+                Err(Box::new(self.outage(asker, Some(&probed), None)))
+            }
+            Ok(probed) => Ok(probed),
+            Err(error) => Err(Box::new(self.outage(asker, None, Some(error)))),
+        }
     }
 
     /// Asks GitLab whether a caller may have an archive of which nothing is held; never a grant.
     pub async fn inquire(&self, caller: &Caller, question: &Question) -> Admission {
         let asking = caller.asking(&self.key, question);
-        let epoch = self.epochs.now(question.job);
-        let share = self.settings.ttl;
-        match self.probes.ask(asking, caller, question, None, epoch, share).await {
+        let condition = Condition::about(None);
+        let ask = Ask {
+            asking,
+            caller,
+            target: &question.target,
+            held: None,
+            asked: Conditions::Archive(condition.clone()),
+            epoch: self.epochs.now(question.key),
+        };
+        match self.probes.ask(ask, self.settings.ttl).await {
             Err(error) => self.down(error),
-            Ok(probed) => match judge::judge(None, probed.answer(), &self.rules, caller.host()) {
+            Ok(probed) => match judge::judge(None, &condition, probed.answer(), &self.rules, caller.host()) {
                 // Nothing is held that a yes could name.
                 judge::Verdict::Yes(_, facts) => self.other(Relation::Same, facts, None, &probed),
                 judge::Verdict::Other(relation, facts, location) => {
@@ -147,8 +204,8 @@ impl Access {
     }
 
     /// A reading of clock and epoch, to be taken before a question is sent.
-    pub fn about_to_ask(&self, job: JobId) -> Asked {
-        Asked { at: self.clock.now(), epoch: self.epochs.now(job) }
+    pub fn about_to_ask(&self, key: Key) -> Asked {
+        Asked { at: self.clock.now(), epoch: self.epochs.now(key) }
     }
 
     /// Ends every grant that a caller's credentials helped to get: GitLab said 401 to them, or their job has ended.
@@ -172,39 +229,42 @@ impl Access {
     fn remembered_for(
         &self,
         asking: Fingerprint,
-        job: JobId,
+        key: Key,
         subject: Subject<'_>,
         limit: Duration,
     ) -> Option<Arc<Grant>> {
         let grant = self.grants.find(asking)?;
-        let (epoch, now) = (self.epochs.now(job), self.clock.now());
+        let (epoch, now) = (self.epochs.now(key), self.clock.now());
         grant.opens(subject.id, subject.facts.tail.as_deref(), epoch, now, limit).then_some(grant)
     }
 
+    /// What comes of a verdict that rests on what was asked since `asked_at`, and of the answer to the caller's own
+    /// question.
     fn conclude(
         &self,
-        caller: &Caller,
-        question: &Question,
-        asking: Fingerprint,
-        subject: Subject<'_>,
+        asker: &Asker<'_>,
+        verdict: judge::Verdict,
         probed: &Probed,
+        asked_at: Moment,
     ) -> Admission {
-        match judge::judge(Some(subject.facts), probed.answer(), &self.rules, caller.host()) {
+        let Asker { caller, question, asking, subject, .. } = *asker;
+        match verdict {
             judge::Verdict::Yes(yes, facts) => {
                 self.metrics.probe(metrics::Probe::Yes);
                 self.metrics.grant(metrics::Grant::Asked);
                 // Shown of an archive that is still growing: to be compared when its end is there.
                 let tail = facts.tail.clone().filter(|_| subject.facts.tail.is_none());
-                let grant = Grant::new(yes, subject.id, probed.asked_at, probed.epoch, tail);
+                let grant = Grant::new(yes, subject.id, asked_at, probed.epoch, tail);
                 let grant = self.remember(caller, question, asking, grant);
-                if self.epochs.now(question.job) != grant.epoch() {
+                if self.epochs.now(question.key) != grant.epoch() {
                     return Admission::Overtaken;
                 }
                 subject.visitors.admit(asking);
-                // A redirect's own type and a 304's silence say nothing of the archive.
-                let describes = matches!(probed.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-                let kept = if describes { Kept::of(&probed.fields, &probed.fields) } else { Kept::default() };
-                let said = Said { facts, kept, fresh: fields::fresh(&probed.fields) };
+                let said = Said {
+                    facts,
+                    described: self.described(caller, probed),
+                    fresh: fields::fresh(&probed.fields),
+                };
                 Admission::Granted(Granted { grant, said: Some(said) })
             }
             judge::Verdict::Other(relation, facts, location) => {
@@ -216,6 +276,24 @@ impl Access {
                 self.grants.forget(asking);
                 self.not_ours()
             }
+        }
+    }
+
+    fn described(&self, caller: &Caller, probed: &Probed) -> Described {
+        match (&probed.asked, probed.status) {
+            // The answer's type is the entry's; what else it says holds for all of them.
+            (Conditions::Entry(_), _) => Described::By(Kept::protecting(&probed.fields)),
+            (_, StatusCode::OK | StatusCode::PARTIAL_CONTENT) => {
+                Described::By(Kept::of(&probed.fields, &probed.fields))
+            }
+            // A redirect's own type says nothing of the archive.
+            (_, status) if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
+                match self.rules.location(&probed.fields, caller.host()) {
+                    Some(location) => Described::Elsewhere(location.overrides()),
+                    None => Described::Silent,
+                }
+            }
+            _ => Described::Silent,
         }
     }
 
@@ -248,7 +326,9 @@ impl Access {
         let Some(body) = probed.body.clone() else {
             return Admission::NotOurs;
         };
-        let visited = subject.is_some_and(|subject| subject.visitors.knows(asking));
+        // Of an entry GitLab also says so when the archive has expired, while it still gives the archive as a whole.
+        let whole = subject.filter(|_| question.entry.is_none());
+        let visited = whole.is_some_and(|subject| subject.visitors.knows(asking));
         let gone = visited && judge::is_gitlabs_404(probed.status, &probed.fields);
         Admission::Refused(Refusal { status: probed.status, fields: probed.fields.clone(), body, gone })
     }
@@ -278,13 +358,12 @@ impl Access {
     /// GitLab is down: the caller's last answer may stand in, if it was a yes and the operator allows it.
     fn outage(
         &self,
-        asking: Fingerprint,
-        question: &Question,
-        subject: Subject<'_>,
+        asker: &Asker<'_>,
         said: Option<&Probed>,
         error: Option<Arc<upstream::Error>>,
     ) -> Admission {
-        if let Some(grant) = self.remembered_for(asking, question.job, subject, self.settings.grace) {
+        let Asker { question, asking, subject, .. } = *asker;
+        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings.grace) {
             self.metrics.probe(metrics::Probe::Down);
             self.metrics.grant(metrics::Grant::Grace);
             return Admission::Granted(Granted { grant, said: None });
@@ -303,4 +382,15 @@ impl Access {
             (None, _) => self.not_ours(),
         }
     }
+}
+
+/// A caller with a question about something that is held.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    caller: &'a Caller,
+    question: &'a Question,
+    asking: Fingerprint,
+    subject: Subject<'a>,
+    /// Read before anything is asked.
+    epoch: Epoch,
 }

@@ -13,11 +13,12 @@ use crate::access::Access;
 use crate::admin::{self, Admin, Readiness, Stage};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::entries::Entries;
 use crate::fill::{Fills, Means};
 use crate::grant::StorageRules;
 use crate::num::to_u64;
 use crate::origin::Origin;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
 use crate::server;
 use crate::store::{self, Store};
@@ -108,7 +109,19 @@ impl App {
             instance,
         });
         let run = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
-        let proxy = Proxy { upstream, store, access, fills, clock, metrics, run, count: AtomicU64::new(0) };
+        let proxy = Proxy {
+            upstream,
+            store,
+            access,
+            fills,
+            entries: Entries::default(),
+            types: Types::default(),
+            serving: config.serving,
+            clock,
+            metrics,
+            run,
+            count: AtomicU64::new(0),
+        };
         let proxy = Arc::new(proxy);
         let readiness = Readiness::new();
         let page = metrics_page(Arc::clone(&proxy), config.store.max_size);

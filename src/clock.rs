@@ -25,6 +25,12 @@ impl Moment {
         monotonic.max(self.wall.saturating_sub(earlier.wall))
     }
 
+    /// The earlier of two moments, by each clock.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        Self { monotonic: self.monotonic.min(other.monotonic), wall: self.wall.min(other.wall) }
+    }
+
     /// Whole seconds since the Unix epoch.
     pub const fn unix_seconds(self) -> u64 {
         self.wall.as_secs()

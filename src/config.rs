@@ -24,7 +24,7 @@ pub use layers::{File, Sources};
 pub use problem::{Problem, Problems};
 pub use render::{example, table};
 
-use crate::{access, admin, server, store, telemetry, upstream};
+use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
 /// Everything the operator decides, valid as a whole.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub upstream: upstream::Settings,
     /// Section `[cache]`.
     pub store: store::Settings,
+    /// The part of section `[cache]` that is about answers.
+    pub serving: proxy::Settings,
     /// Section `[access]`.
     pub access: access::Settings,
     /// Section `[admin]`.

@@ -65,6 +65,33 @@ impl Kept {
         Self(fields)
     }
 
+    /// What is kept of an answer about one entry, which describes that entry and protects all.
+    pub fn protecting(led_by: &HeaderMap) -> Self {
+        let kept = Self::of(led_by, led_by);
+        kept.without(&[header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::LAST_MODIFIED])
+            .without(&[HeaderName::from_static("content-transfer-encoding"), header::CONTENT_LANGUAGE])
+    }
+
+    /// The same without what describes one archive.
+    fn without(mut self, names: &[HeaderName]) -> Self {
+        for name in names {
+            self.0.remove(name);
+        }
+        self
+    }
+
+    /// The same, with the type and disposition that were asked for instead of those of an object.
+    #[must_use]
+    pub fn overridden(&self, disposition: Option<HeaderValue>, kind: Option<HeaderValue>) -> Self {
+        let mut fields = self.0.clone();
+        fields.remove(header::CONTENT_DISPOSITION);
+        fields.extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
+        if let Some(kind) = kind {
+            fields.insert(header::CONTENT_TYPE, kind);
+        }
+        Self(fields)
+    }
+
     /// The fields.
     pub const fn fields(&self) -> &HeaderMap {
         &self.0
@@ -92,6 +119,19 @@ impl From<Pairs> for Kept {
 impl From<Kept> for Pairs {
     fn from(kept: Kept) -> Self {
         kept.0.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+    }
+}
+
+/// Adds what belongs to one answer to what is said of the archive. What both say (`Vary`) is said once each.
+pub fn add_fresh(fields: &mut HeaderMap, fresh: HeaderMap) {
+    let mut last = None;
+    for (name, value) in fresh {
+        last = name.or(last);
+        if let Some(name) = &last
+            && !fields.get_all(name).iter().any(|said| *said == value)
+        {
+            fields.append(name, value);
+        }
     }
 }
 

@@ -10,8 +10,10 @@ mod pump;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
+use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -21,7 +23,7 @@ pub use open::Relayed;
 use crate::access::{Access, Caller};
 use crate::clock::Clock;
 use crate::grant::{Etag, Facts, Grant};
-use crate::key::{ArchiveId, JobId, Key};
+use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use crate::route::Question;
 use crate::store::Store;
@@ -31,6 +33,10 @@ use crate::upstream::{self, Upstream};
 /// Fills under way at once: each holds up to 1.5 MiB between the network and the disk. At one more, a leader's request
 /// is passed through.
 const RUNNING: usize = 128;
+
+/// Archives remembered as too large, and for how long: until the next pipeline's are of more interest.
+const REMEMBERED: u64 = 4096;
+const FOR: Duration = Duration::from_secs(600);
 
 /// What a fill works with.
 #[derive(Debug)]
@@ -55,6 +61,8 @@ pub struct Fills {
     means: Means,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
     permits: Arc<Semaphore>,
+    /// Lengths of archives that weren't worth fetching for the sake of an entry.
+    too_large: Cache<Key, u64>,
 }
 
 /// Who begins a fill, and with which question.
@@ -66,6 +74,8 @@ pub struct Leader {
     pub question: Question,
     /// Whether the client would take a redirect to the object store for an answer.
     pub takes_redirect: bool,
+    /// The longest archive that is worth it; `None`: any.
+    pub longest: Option<u64>,
 }
 
 /// What a leader gets.
@@ -75,6 +85,8 @@ pub enum Led {
     Growing(Arc<Arrival>, Arc<Grant>, HeaderMap),
     /// GitLab's own answer, which is his alone, and why it is.
     Relay(Relayed, metrics::Fill),
+    /// Another key's archive was proven to be the one: look again.
+    Joined,
     /// His own request must be passed on as it is.
     Pass(metrics::Fill),
     /// GitLab couldn't be asked.
@@ -97,13 +109,15 @@ pub enum Joined {
 impl Fills {
     /// No fills yet.
     pub fn new(means: Means) -> Arc<Self> {
-        Arc::new(Self { means, flights: Mutex::default(), permits: Arc::new(Semaphore::new(RUNNING)) })
+        let too_large = Cache::builder().max_capacity(REMEMBERED).time_to_live(FOR).build();
+        let permits = Arc::new(Semaphore::new(RUNNING));
+        Arc::new(Self { means, flights: Mutex::default(), permits, too_large })
     }
 
     /// Joins the fill of the leader's archive, or begins one. `known` is the archive that the leader has seen in the
     /// store and found to be another than GitLab's.
     pub fn join_or_lead(self: &Arc<Self>, leader: Leader, known: Option<ArchiveId>) -> Joined {
-        let key = leader.question.key();
+        let key = leader.question.key;
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&key) {
             return Joined::Follow(Arc::clone(flight));
@@ -123,10 +137,21 @@ impl Fills {
         crate::rt::spawn(async move {
             let _permit = permit;
             let landing = Landing { fills: Arc::clone(&fills), flight };
-            let result = fills.run(&landing.flight, leader, tell).await;
+            let result = fills.run(&landing.flight, leader, known, tell).await;
             fills.means.metrics.fill(result);
         });
         Joined::Lead(led)
+    }
+
+    /// Begins the fill of an archive whose entry was just had from GitLab, for those who ask next, unless one is under
+    /// way or the archive is known to be longer than the leader finds worth it.
+    pub fn begin_beside(self: &Arc<Self>, leader: Leader, known: Option<ArchiveId>) {
+        let length = self.too_large.get(&leader.question.key);
+        let is_worth_it = |longest| length.is_none_or(|length| length <= longest);
+        if leader.longest.is_none_or(is_worth_it) {
+            // Whoever leads it, nobody waits for its first word here.
+            drop(self.join_or_lead(leader, known));
+        }
     }
 
     /// The entity tag that clients get for an archive with these facts.
@@ -141,33 +166,43 @@ impl Fills {
         let _ = self.permits.acquire_many(all).await;
     }
 
+    /// Whether a fill for a key is under way.
+    pub fn is_under_way(&self, key: Key) -> bool {
+        self.flights.lock().contains_key(&key)
+    }
+
     /// Fills under way.
     pub fn count(&self) -> u64 {
         to_u64(self.flights.lock().len())
     }
 
-    /// Something has happened to a job's archive: what is stored of it is gone, grants and fills that began before are
+    /// Something has happened to a key's archive: what is stored of it is gone, grants and fills that began before are
     /// void, and nobody joins those fills any more. When this returns, no file of it is left.
-    pub async fn invalidate(&self, job: JobId) {
-        let key = Key::Job(job);
-        let mut removed = None;
-        self.means.access.epochs().invalidate(job, || {
-            removed = self.means.store.take_out(key, None);
+    pub async fn invalidate(&self, key: Key) {
+        let mut taken = None;
+        self.means.access.epochs().invalidate(key, || {
+            taken = self.means.store.take_out(key, None);
             self.flights.lock().remove(&key);
         });
-        if let Some(slot) = removed {
-            self.means.store.unlink(key, slot).await;
+        if let Some(taken) = taken {
+            self.means.store.unlink(taken).await;
         }
     }
 
     /// From the leader's question to the last byte.
-    async fn run(&self, flight: &Arc<Flight>, leader: Leader, tell: oneshot::Sender<Led>) -> metrics::Fill {
-        let asked = self.means.access.about_to_ask(leader.question.job);
-        let opened = match self.open(&leader).await {
+    async fn run(
+        &self,
+        flight: &Arc<Flight>,
+        leader: Leader,
+        known: Option<ArchiveId>,
+        tell: oneshot::Sender<Led>,
+    ) -> metrics::Fill {
+        let asked = self.means.access.about_to_ask(leader.question.key);
+        let opened = match self.open(&leader, known).await {
             Ok(opened) => opened,
             Err((led, result)) => return self.end(flight, tell, *led, result),
         };
-        let draft = match self.means.store.draft(leader.question.key(), opened.facts.length).await {
+        let draft = match self.means.store.draft(leader.question.key, opened.facts.length).await {
             Ok(draft) => draft,
             Err(error) => {
                 tracing::debug!(%error, "an archive isn't stored");

@@ -14,16 +14,16 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::key::ArchiveId;
 
-pub use facts::{Etag, Facts, Relation};
+pub use facts::{Etag, Facts, Relation, Sha256};
 pub use judge::{Answer, Opening, Verdict, Yes};
 pub use storage::{Location, ObjectPath, StorageRules};
 pub use visitors::Visitors;
 
-/// A state of what is known about a job; it rises with every invalidation.
+/// A state of what is known about a key's archive; it rises with every invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch {
-    /// Of the job.
-    pub job: u64,
+    /// Of the key: a job's, or that of all refs.
+    pub key: u64,
     /// Of everything.
     pub global: u64,
 }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_grant_opens_nothing_that_ends_otherwise_than_gitlab_showed() {
-        let (clock, epoch, id) = (Clock::manual(1_000), Epoch { job: 0, global: 0 }, ArchiveId::new(1));
+        let (clock, epoch, id) = (Clock::manual(1_000), Epoch { key: 0, global: 0 }, ArchiveId::new(1));
         let grant = Grant::new(Yes::for_test(), id, clock.now(), epoch, Some(b"shown".to_vec()));
         let opens = |tail| grant.opens(id, tail, epoch, clock.now(), Duration::from_secs(1));
         assert!(opens(None), "not known yet: compared when it is there");
@@ -109,18 +109,18 @@ mod tests {
     #[test]
     fn a_grant_opens_one_archive_in_one_epoch_for_a_while() {
         let clock = Clock::manual(1_000);
-        let epoch = Epoch { job: 3, global: 1 };
+        let epoch = Epoch { key: 3, global: 1 };
         let (mine, other) = (ArchiveId::new(1), ArchiveId::new(2));
         let grant = Grant::new(Yes::for_test(), mine, clock.now(), epoch, None);
         let ttl = Duration::from_secs(30);
         assert!(grant.opens(mine, None, epoch, clock.now(), ttl));
         assert!(!grant.opens(other, None, epoch, clock.now(), ttl), "another archive");
         assert!(
-            !grant.opens(mine, None, Epoch { job: 4, global: 1 }, clock.now(), ttl),
+            !grant.opens(mine, None, Epoch { key: 4, global: 1 }, clock.now(), ttl),
             "something changed at the job"
         );
         assert!(
-            !grant.opens(mine, None, Epoch { job: 3, global: 2 }, clock.now(), ttl),
+            !grant.opens(mine, None, Epoch { key: 3, global: 2 }, clock.now(), ttl),
             "something changed anywhere"
         );
         assert!(

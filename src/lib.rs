@@ -28,12 +28,12 @@
 //! config                                               file + environment + flags -> one validated value
 //! server                                               connections: accept, limit, drain
 //! proxy                                                one request as steps
-//! fill                                                 one transfer an archive, followed while it grows
+//! fill | entries                                       one transfer an archive, followed while it grows | single files
 //! access                                               caller x archive -> Grant; asks GitLab, remembers briefly
 //! store | upstream | archive | admin                   files and index | GitLab | zip | the operator's listener
 //! conditional                                          pure: preconditions
 //! grant | fields                                       pure: facts and verdicts | kept fields
-//! route | hop | range | origin                         pure: what is asked | what travels on | byte ranges | URLs
+//! route | hop | range | content | origin               pure: what is asked | what travels on | byte ranges | types | URLs
 //! telemetry | key | clock | secret | rt                the ground
 //! num                                                  lengths in memory and in files
 //! ```
@@ -54,6 +54,8 @@ pub mod cli;
 pub mod clock;
 pub mod conditional;
 pub mod config;
+pub mod content;
+pub mod entries;
 pub mod fields;
 pub mod fill;
 pub mod grant;

@@ -8,9 +8,11 @@ mod answer;
 mod archive;
 mod body;
 mod door;
+mod entry;
 mod pass;
 mod report;
 mod serve;
+mod types;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,9 +24,12 @@ use hyper::body::{Body as _, Incoming};
 
 pub use body::Body;
 pub use report::Reported;
+pub use types::Types;
 
 use crate::access::Access;
 use crate::clock::{Clock, Moment};
+use crate::content;
+use crate::entries::Entries;
 use crate::fill::Fills;
 use crate::hop::{self, Peer};
 use crate::route::{Line, Route};
@@ -35,6 +40,45 @@ use report::Report;
 
 /// A client's or larder's own name for a request, in logs on both sides.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the operator decides about answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What happens when one file of an archive that isn't held is asked for.
+    pub on_file: OnFile,
+    /// Which files go out as gzip to clients that take it.
+    pub gzip: GzipFor,
+}
+
+/// What happens beside the answer when one file of an archive that isn't held is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFile {
+    /// The archive is fetched, for those who ask next.
+    Archive,
+    /// Nothing.
+    Pass,
+}
+
+/// Which files go out as gzip, as they lie deflated in the archive, to clients that take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GzipFor {
+    /// Types that GitLab's own nginx compresses: no client that saves what it gets is surprised.
+    Text,
+    /// All.
+    All,
+    /// None.
+    Off,
+}
+
+impl GzipFor {
+    fn covers(self, kind: &str) -> bool {
+        match self {
+            Self::Text => content::is_compressed_by_nginx(kind),
+            Self::All => true,
+            Self::Off => false,
+        }
+    }
+}
 
 /// What requests are answered with.
 #[derive(Debug)]
@@ -47,6 +91,12 @@ pub struct Proxy {
     pub access: Arc<Access>,
     /// Archives on their way.
     pub fills: Arc<Fills>,
+    /// Single files of archives.
+    pub entries: Entries,
+    /// What GitLab was seen to say of files.
+    pub types: Types,
+    /// What the operator decides about answers.
+    pub serving: Settings,
     /// The time.
     pub clock: Clock,
     /// What is counted.

@@ -1,16 +1,17 @@
 //! What a request asks for, read once from its method and raw target.
 //!
-//! Owns the list of artifact routes (`lib/api/ci/job_artifacts.rb`, `lib/api/ci/runner.rb` in GitLab) and their one
-//! canonical spelling each. Pure: knows nothing of connections, caches or credentials' values. Whatever isn't
+//! Owns the list of artifact routes (`lib/api/ci/job_artifacts.rb`, `lib/api/ci/runner.rb`, `config/routes/project.rb`
+//! in GitLab) and their one canonical spelling each. Pure: knows nothing of connections, caches or credentials' values. Whatever isn't
 //! canonical is [`Route::Pass`]: GitLab may read it otherwise, so larder reads nothing into it.
 
+mod read;
 mod spelling;
 mod write;
 
 use http::Method;
 use http::uri::PathAndQuery;
 
-use crate::key::{JobId, Key};
+use crate::key::Key;
 
 pub use spelling::decode;
 pub use write::Write;
@@ -18,9 +19,6 @@ pub use write::Write;
 /// The query keys that carry credentials on artifact routes (`lib/api/api_guard.rb`, `lib/gitlab/auth/auth_finders.rb`).
 pub const CREDENTIAL_KEYS: [&str; 6] =
     ["access_token", "bearer_token", "private_token", "job_token", "token", "sudo"];
-
-/// Query key of the runner's route: answer with a redirect to the object store rather than with its bytes.
-const DIRECT_DOWNLOAD: &str = "direct_download";
 
 /// The parts of a request that decide its route.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +34,7 @@ pub struct Line<'a> {
 /// What to do with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// Somebody wants an archive.
+    /// Somebody wants an archive, or an entry of one.
     Read(Question),
     /// Something at GitLab changes, if GitLab agrees.
     Write(Write),
@@ -51,39 +49,101 @@ pub enum Class {
     Job,
     /// R1, the runner's `GET /jobs/:id/artifacts`.
     Runner,
+    /// A4, `GET /projects/:id/jobs/artifacts/:ref_name/download`.
+    Ref,
+    /// W1, the browser's `GET /:namespace/:project/-/jobs/:id/artifacts/download`.
+    Web,
+    /// A2, `GET /projects/:id/jobs/:job_id/artifacts/*artifact_path`.
+    JobEntry,
+    /// A5, `GET /projects/:id/jobs/artifacts/:ref_name/raw/*artifact_path`.
+    RefEntry,
+    /// W3, the browser's `GET /:namespace/:project/-/jobs/:id/artifacts/raw/*path`.
+    WebEntry,
 }
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 2] = [Self::Job, Self::Runner];
+    pub const ALL: [Self; 7] =
+        [Self::Job, Self::Runner, Self::Ref, Self::Web, Self::JobEntry, Self::RefEntry, Self::WebEntry];
 
     /// The class's place in [`Self::ALL`].
     pub const fn index(self) -> usize {
         match self {
             Self::Job => 0,
             Self::Runner => 1,
+            Self::Ref => 2,
+            Self::Web => 3,
+            Self::JobEntry => 4,
+            Self::RefEntry => 5,
+            Self::WebEntry => 6,
         }
+    }
+
+    /// Whether one entry of an archive is asked for rather than all of it.
+    pub const fn is_entry(self) -> bool {
+        matches!(self, Self::JobEntry | Self::RefEntry | Self::WebEntry)
+    }
+
+    /// The class with this place in [`Self::ALL`].
+    pub fn at(index: usize) -> Option<Self> {
+        Self::ALL.get(index).copied()
+    }
+
+    /// Whether it is one of the browser's routes, where GitLab names the file that is downloaded.
+    pub const fn is_web(self) -> bool {
+        matches!(self, Self::Web | Self::WebEntry)
+    }
+
+    /// Whether the ref decides which job's archive is meant, anew each time.
+    pub const fn is_by_ref(self) -> bool {
+        matches!(self, Self::Ref | Self::RefEntry)
     }
 }
 
-/// One question to GitLab: may this caller have that archive, by this route?
+/// One question to GitLab: may this caller have that archive, or an entry of it, by this route?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The rules that apply.
     pub class: Class,
     /// The project as written, still encoded; the runner's route has none.
     pub project: Option<String>,
-    /// The job.
-    pub job: JobId,
+    /// What the archive is stored under.
+    pub key: Key,
     /// The target that asks it: the client's own, but that the runner's route always takes a redirect, so that no
     /// question makes GitLab read a whole object.
     pub target: PathAndQuery,
+    /// What is asked for, if not the archive as a whole.
+    pub entry: Option<Entry>,
+}
+
+/// One entry of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, decoded: valid UTF-8 without NUL, since GitLab refuses others.
+    pub name: String,
+    /// The class of the route for the whole archive, next to the entry's.
+    class: Class,
+    /// That route's target, with the same query.
+    archive: PathAndQuery,
 }
 
 impl Question {
-    /// What the archive is stored under.
-    pub const fn key(&self) -> Key {
-        Key::Job(self.job)
+    /// The question about the archive as a whole, on the route next to the client's: itself, unless it is about an
+    /// entry.
+    #[must_use]
+    pub fn of_archive(&self) -> Self {
+        match &self.entry {
+            None => self.clone(),
+            Some(Entry { class, archive, .. }) => {
+                Self { class: *class, target: archive.clone(), entry: None, ..self.clone() }
+            }
+        }
+    }
+
+    /// What, besides the class, tells this question from others when its answer is remembered: the archive's target.
+    /// GitLab decides about an archive, not about single entries.
+    pub fn about(&self) -> &str {
+        self.entry.as_ref().map_or(&self.target, |entry| &entry.archive).as_str()
     }
 }
 
@@ -94,7 +154,7 @@ impl Route {
             return Self::Write(write);
         }
         let reads = *line.method == Method::GET || *line.method == Method::HEAD;
-        let question = if reads && !line.has_body { question(root, line.target) } else { None };
+        let question = if reads && !line.has_body { read::question(root, line.target) } else { None };
         question.map_or(Self::Pass, Self::Read)
     }
 }
@@ -103,39 +163,6 @@ impl Route {
 fn api_segments<'a>(root: &str, path: &'a str) -> Option<[Option<&'a str>; 8]> {
     let mut segments = path.strip_prefix(root)?.strip_prefix("/api/v4/")?.split('/');
     Some(std::array::from_fn(|_| segments.next()))
-}
-
-fn question(root: &str, target: &PathAndQuery) -> Option<Question> {
-    let (class, project, job) = match api_segments(root, target.path())? {
-        [Some("projects"), Some(project), Some("jobs"), Some(job), Some("artifacts"), None, ..] => {
-            (Class::Job, Some(spelling::project(project)?), job)
-        }
-        [Some("jobs"), Some(job), Some("artifacts"), None, ..] => (Class::Runner, None, job),
-        _ => return None,
-    };
-    let allowed =
-        |key: &str| CREDENTIAL_KEYS.contains(&key) || (class == Class::Runner && key == DIRECT_DOWNLOAD);
-    let pairs = spelling::pairs(target.query().unwrap_or_default(), allowed)?;
-    let target = match class {
-        Class::Job => target.clone(),
-        Class::Runner => direct(target.path(), &pairs)?,
-    };
-    Some(Question { class, project: project.map(str::to_owned), job: JobId::parse(job)?, target })
-}
-
-/// The runner's target with `direct_download=true`, the other pairs as they came.
-fn direct(path: &str, pairs: &[(&str, &str)]) -> Option<PathAndQuery> {
-    let mut target = format!("{path}?");
-    for (key, value) in pairs {
-        match (*key, *value) {
-            (DIRECT_DOWNLOAD, "true" | "false") => {}
-            // Grape answers 400 to what it can't read as a boolean, and reads more than these two.
-            (DIRECT_DOWNLOAD, _) => return None,
-            _ => target.extend([*key, "=", *value, "&"]),
-        }
-    }
-    target.push_str("direct_download=true");
-    target.parse().ok()
 }
 
 #[cfg(test)]
@@ -180,7 +207,6 @@ mod tests {
             "/api/v4/version",
             "/api/v4/projects/7/jobs/42/artifacts/",
             "/api/v4/projects/7/jobs/42/artifacts.json",
-            "/api/v4/projects/7/jobs/42/artifacts/a.txt",
             "/api/v4/projects/7//jobs/42/artifacts",
             "//api/v4/projects/7/jobs/42/artifacts",
             "/api/v4/../v4/projects/7/jobs/42/artifacts",

@@ -4,6 +4,7 @@
 //! nothing of GitLab, connections or HTTP. Nothing that fails here is an answer to a client: the caller goes without.
 //! No byte leaves without a [`Grant`](crate::grant::Grant) that names the archive.
 
+mod also;
 mod archive;
 mod data;
 mod draft;
@@ -32,6 +33,7 @@ pub use record::Record;
 pub use slices::{Growing, Slices};
 
 use crate::clock::Clock;
+use crate::grant::Facts;
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use index::Index;
@@ -97,6 +99,9 @@ pub enum Error {
     /// Fewer bytes came than were declared.
     #[error("the archive is shorter than declared")]
     TooShort,
+    /// The bytes aren't those whose digest GitLab gave.
+    #[error("the archive's SHA-256 isn't the one that GitLab gave")]
+    OtherDigest,
     /// The record can't be written.
     #[error(transparent)]
     Record(#[from] record::BadRecord),
@@ -111,6 +116,14 @@ pub struct Totals {
     pub bytes: u64,
     /// Archives evicted since the start.
     pub evicted: u64,
+}
+
+/// An archive that is out of sight and whose files are still there.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Taken {
+    key: Key,
+    slot: Slot,
 }
 
 /// The store.
@@ -136,7 +149,7 @@ impl Store {
     /// The archive under a key, opened if need be.
     pub async fn find(&self, key: Key) -> Option<Arc<Archive>> {
         let now = self.clock.now().unix_seconds();
-        let slot = self.shared.touch(key, now)?;
+        let (key, slot) = self.shared.touch(key, now)?;
         if now.saturating_sub(slot.filled_at) >= self.max_age {
             self.remove(key, Some(slot.id)).await;
             return None;
@@ -152,7 +165,25 @@ impl Store {
 
     /// The name of the archive under a key, at a glance.
     pub fn holds(&self, key: Key) -> Option<ArchiveId> {
-        self.shared.shelf.lock().shelf.find(key).map(|slot| slot.id)
+        let shelved = self.shared.shelf.lock();
+        let holder = shelved.shelf.holder(key)?;
+        shelved.shelf.find(holder).map(|slot| slot.id)
+    }
+
+    /// Whether another key's archive is proven to be the one GitLab speaks of; if so, it is found under `key` as well
+    /// from now on. `known`: one that GitLab was just found not to have there.
+    pub async fn join(&self, key: Key, seen: &Facts, known: Option<ArchiveId>) -> bool {
+        let holder = self.shared.shelf.lock().shelf.marked(seen.sought());
+        let Some(holder) = holder.filter(|holder| *holder != key) else {
+            return false;
+        };
+        match self.find(holder).await {
+            Some(archive) if archive.facts().proves(seen) && Some(archive.id()) != known => {
+                self.shared.shelf.lock().shelf.join(key, archive.key(), archive.id());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Makes room for an archive that is about to arrive. Its name is new.
@@ -190,21 +221,26 @@ impl Store {
     /// Takes an archive out of the store: with `id`, only that very one. It is gone from disk when this returns;
     /// those who read it finish.
     pub async fn remove(&self, key: Key, id: Option<ArchiveId>) {
-        if let Some(removed) = self.take_out(key, id) {
-            self.unlink(key, removed).await;
+        if let Some(taken) = self.take_out(key, id) {
+            self.unlink(taken).await;
         }
     }
 
-    /// The part of [`Self::remove`] that nobody may come between: out of sight at once, the files still there.
-    pub fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
-        self.shared.take_out(key, id)
+    /// The part of [`Self::remove`] that nobody may come between: out of sight at once, the files still there. A job's
+    /// archive goes under whichever key it is stored; a ref that no longer leads to an archive takes nobody else's
+    /// along.
+    pub fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Taken> {
+        let holder = self.shared.shelf.lock().shelf.part(key);
+        let own = holder.is_none_or(|holder| holder == key) || key.job().is_some();
+        let key = holder.filter(|_| own).unwrap_or(key);
+        self.shared.take_out(key, id).map(|slot| Taken { key, slot })
     }
 
     /// The rest of [`Self::remove`].
-    pub async fn unlink(&self, key: Key, slot: Slot) {
+    pub async fn unlink(&self, taken: Taken) {
         let shared = Arc::clone(&self.shared);
         // A file that can't be unlinked is found, without its record or expired, at the next start.
-        let _ = crate::rt::blocking(move || shared.unlink(key, Some(slot))).await;
+        let _ = crate::rt::blocking(move || shared.unlink(taken.key, Some(taken.slot))).await;
     }
 
     /// Sizes for the metrics.

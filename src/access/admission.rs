@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::clock::Moment;
 use crate::fields::Kept;
+use crate::grant::storage::Override;
 use crate::grant::{Epoch, Facts, Grant, Location, Relation, Visitors};
 use crate::key::ArchiveId;
 use crate::upstream;
@@ -20,6 +21,10 @@ pub struct Subject<'a> {
     pub facts: &'a Facts,
     /// Who was let in last.
     pub visitors: &'a Visitors,
+    /// Whether it is known how GitLab describes it on this route; if not, GitLab is asked in a way that tells.
+    pub described: bool,
+    /// The length of the entry that was asked for, by the archive's directory.
+    pub entry: Option<u64>,
 }
 
 /// What came of asking.
@@ -66,10 +71,21 @@ pub struct Granted {
 pub struct Said {
     /// All facts known of the archive now.
     pub facts: Facts,
-    /// The fields that it gives on this route.
-    pub kept: Kept,
+    /// How it describes the archive on this route.
+    pub described: Described,
     /// The fields that belong to this answer alone.
     pub fresh: HeaderMap,
+}
+
+/// How GitLab describes an archive on one route.
+#[derive(Debug, Clone)]
+pub enum Described {
+    /// It doesn't say now: a 304.
+    Silent,
+    /// By these fields.
+    By(Kept),
+    /// As its object store does, but for what the redirect's query asks the store to say instead.
+    Elsewhere(Override),
 }
 
 /// A refusal, word for word.

@@ -70,11 +70,11 @@ impl Caller {
         self.fields.get(header::HOST)?.to_str().ok()
     }
 
-    /// The fields that go to GitLab with each question in this caller's name: what may matter to its answer, and who
-    /// the client says it is.
+    /// The fields that go to GitLab with each question in this caller's name: what may matter to its answer, the kind of
+    /// answer that is wanted (a sign-in page or an error), and who the client says it is.
     pub fn sent(&self) -> HeaderMap {
         let mut sent = HeaderMap::with_capacity(self.fields.len());
-        let described = [header::USER_AGENT, REQUEST_ID, TRACEPARENT, TRACESTATE];
+        let described = [header::ACCEPT, header::USER_AGENT, REQUEST_ID, TRACEPARENT, TRACESTATE];
         for (name, value) in self.fields.iter() {
             if is_telling(name) || described.contains(name) {
                 sent.append(name, value.clone());
@@ -87,10 +87,12 @@ impl Caller {
     }
 
     /// What a grant for `question` is remembered under: all that is sent and may matter, in order, the address, and
-    /// the question's target, which holds its class, the project as written, the job and the query's credentials.
+    /// the question's class and the archive's target, which holds the project as written, the job or ref, and the
+    /// query's credentials.
     pub fn asking(&self, key: &Fingerprinter, question: &Question) -> Fingerprint {
         let telling = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-        key.of(telling.chain([self.octets().as_slice(), question.target.as_str().as_bytes()]))
+        let class = [u8::try_from(question.class.index()).unwrap_or(u8::MAX)];
+        key.of(telling.chain([self.octets().as_slice(), class.as_slice(), question.about().as_bytes()]))
     }
 
     /// What a 401 to this caller revokes: each of its credentials by itself, however it was passed, and the caller
@@ -204,11 +206,28 @@ mod tests {
             (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/8/jobs/42/artifacts"),
             (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/g%2Fp/jobs/42/artifacts"),
             (vec![("private-token", "a")], "10.0.0.1", "/api/v4/jobs/42/artifacts"),
+            (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/7/jobs/42/artifacts/a.txt"),
+            (
+                vec![("private-token", "a")],
+                "10.0.0.1",
+                "/api/v4/projects/7/jobs/artifacts/main/download?job=a",
+            ),
+            (vec![("private-token", "a")], "10.0.0.1", "/g/p/-/jobs/42/artifacts/download"),
             (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/7/jobs/42/artifacts?sudo=root"),
         ] {
             let asking = caller(&pairs, address).asking(&key, &question(target));
             assert_ne!(asking, base, "{pairs:?} {address} {target}");
         }
+    }
+
+    #[test]
+    fn one_yes_covers_all_entries_of_an_archive() {
+        let key = Fingerprinter::random().unwrap();
+        let asking = |target| caller(&[("private-token", "a")], "10.0.0.1").asking(&key, &question(target));
+        let one = asking("/api/v4/projects/7/jobs/42/artifacts/a/b.txt?job_token=t");
+        assert_eq!(asking("/api/v4/projects/7/jobs/42/artifacts/c?job_token=t"), one);
+        assert_ne!(asking("/api/v4/projects/7/jobs/42/artifacts/c?job_token=u"), one);
+        assert_ne!(asking("/api/v4/projects/7/jobs/43/artifacts/c?job_token=t"), one);
     }
 
     #[test]

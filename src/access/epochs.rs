@@ -10,74 +10,91 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::grant::Epoch;
-use crate::key::JobId;
+use crate::key::Key;
 use crate::num::to_u64;
 
 /// Stripes that jobs share: 32 KiB, and with 100 deletions a second one question too many in 40 s for a given job.
+/// One more is shared by all refs: which of them led to an archive that is gone isn't known.
 const STRIPES: usize = 4096;
 
-/// The epochs of all jobs.
+/// The epochs of all keys.
 #[derive(Debug)]
 pub struct Epochs {
     global: AtomicU64,
-    jobs: Vec<Mutex<u64>>,
+    keys: Vec<Mutex<u64>>,
 }
 
 impl Default for Epochs {
     fn default() -> Self {
-        Self { global: AtomicU64::new(0), jobs: (0..STRIPES).map(|_| Mutex::new(0)).collect() }
+        Self { global: AtomicU64::new(0), keys: (0..=STRIPES).map(|_| Mutex::new(0)).collect() }
     }
 }
 
 impl Epochs {
-    /// The present epoch of a job.
-    pub fn now(&self, job: JobId) -> Epoch {
-        Epoch { job: *self.stripe(job).lock(), global: self.global.load(Ordering::SeqCst) }
+    /// The present epoch of a key.
+    pub fn now(&self, key: Key) -> Epoch {
+        Epoch { key: *self.stripe(key).lock(), global: self.global.load(Ordering::SeqCst) }
     }
 
-    /// Ends the present epoch of a job and does `also` before anyone can see the next one.
-    pub fn invalidate(&self, job: JobId, also: impl FnOnce()) {
-        let mut epoch = self.stripe(job).lock();
+    /// Ends the present epoch of a key and does `also` before anyone can see the next one.
+    pub fn invalidate(&self, key: Key, also: impl FnOnce()) {
+        let mut epoch = self.stripe(key).lock();
         *epoch += 1;
         also();
     }
 
-    /// Ends the present epoch of every job.
+    /// Ends the present epoch of every ref: an archive that some of them may have led to is gone.
+    pub fn invalidate_refs(&self) {
+        if let Some(refs) = self.keys.last() {
+            *refs.lock() += 1;
+        }
+    }
+
+    /// Ends the present epoch of every key.
     pub fn invalidate_all(&self) {
         self.global.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Does `then` if nothing has happened to the job's archive since `epoch`, and lets nothing happen meanwhile.
+    /// Does `then` if nothing has happened to the key's archive since `epoch`, and lets nothing happen meanwhile.
     /// Global invalidations concern grants, not archives, and don't count.
-    pub fn if_still(&self, job: JobId, epoch: Epoch, then: impl FnOnce()) -> bool {
-        let now = self.stripe(job).lock();
-        let still = *now == epoch.job;
+    pub fn if_still(&self, key: Key, epoch: Epoch, then: impl FnOnce()) -> bool {
+        let now = self.stripe(key).lock();
+        let still = *now == epoch.key;
         if still {
             then();
         }
         still
     }
 
-    fn stripe(&self, job: JobId) -> &Mutex<u64> {
-        let index = usize::try_from(job.get() % to_u64(STRIPES)).unwrap_or_default();
-        // The index is below the length by construction; the first stripe stands in for the impossible.
-        self.jobs.get(index).unwrap_or(&self.jobs[0])
+    fn stripe(&self, key: Key) -> &Mutex<u64> {
+        let index = match key {
+            Key::Job(job) => usize::try_from(job.get() % to_u64(STRIPES)).unwrap_or_default(),
+            Key::Ref(_) => STRIPES,
+        };
+        // The index is inside by construction; the first stripe stands in for the impossible.
+        self.keys.get(index).unwrap_or(&self.keys[0])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::{JobId, RefId};
 
     #[test]
     fn what_began_before_an_invalidation_is_void_after_it() {
         let epochs = Epochs::default();
-        let (job, other) = (JobId::parse("1").unwrap(), JobId::parse("2").unwrap());
+        let job = |n| Key::Job(JobId::parse(n).unwrap());
+        let (by_ref, job, other) = (Key::Ref(RefId::of([b"main".as_slice()])), job("1"), job("2"));
         let (before, before_other) = (epochs.now(job), epochs.now(other));
         assert!(epochs.if_still(job, before, || ()));
         epochs.invalidate(job, || ());
         assert!(!epochs.if_still(job, before, || panic!("void")));
         assert_ne!(epochs.now(job), before);
+        assert_eq!(epochs.now(other), before_other);
+        let before_ref = epochs.now(by_ref);
+        epochs.invalidate_refs();
+        assert_ne!(epochs.now(by_ref), before_ref);
         assert_eq!(epochs.now(other), before_other);
         epochs.invalidate_all();
         assert_ne!(epochs.now(other), before_other);

@@ -117,7 +117,7 @@ mod tests {
     use crate::secret::Fingerprinter;
 
     fn grant(asked_at: Moment) -> Arc<Grant> {
-        Arc::new(Grant::new(Yes::for_test(), ArchiveId::new(1), asked_at, Epoch { job: 0, global: 0 }, None))
+        Arc::new(Grant::new(Yes::for_test(), ArchiveId::new(1), asked_at, Epoch { key: 0, global: 0 }, None))
     }
 
     #[test]

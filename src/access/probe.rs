@@ -5,27 +5,67 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::caller::Caller;
 use crate::clock::{Clock, Moment};
-use crate::grant::judge::Condition;
-use crate::grant::{Answer, Epoch, Facts};
+use crate::grant::judge::{Condition, EntryCondition};
+use crate::grant::{Answer, Epoch, Etag};
 use crate::key::ArchiveId;
-use crate::route::Question;
+use crate::num::to_usize;
 use crate::secret::Fingerprint;
 use crate::upstream::{self, Fetched, Upstream};
 
-/// How much of an answer is read. An archive's tail is 1 KiB and GitLab's refusals are small; what is longer (a page,
-/// a whole archive where a part was asked for) is cut off with its connection.
+/// How much of an answer is read. An archive's tail is 1 KiB, unless more of it was asked for, and GitLab's refusals
+/// are small; what is longer (a page, a whole archive where a part was asked for) is cut off with its connection.
 const LONGEST: usize = 64 << 10;
+
+/// What a question is asked with, and its answer judged by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Conditions {
+    /// About an archive as a whole.
+    Archive(Condition),
+    /// About an entry.
+    Entry(EntryCondition),
+}
+
+impl Conditions {
+    fn fields(&self) -> [(HeaderName, Option<HeaderValue>); 2] {
+        let (range, validator) = match self {
+            Self::Archive(Condition { validator, .. }) => {
+                (self.range(), validator.as_ref().map(Etag::as_str))
+            }
+            Self::Entry(EntryCondition { validator, .. }) => (None, Some(validator.as_str())),
+        };
+        // As a single validator: Rack compares the field as one string.
+        let validator = validator.and_then(|validator| HeaderValue::from_str(validator).ok());
+        [(header::RANGE, range), (header::IF_NONE_MATCH, validator)]
+    }
+
+    fn range(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Archive(condition) => condition.range_value(),
+            Self::Entry(_) => None,
+        }
+    }
+
+    fn longest(&self) -> usize {
+        match self {
+            Self::Archive(condition) => LONGEST.max(to_usize(condition.longest())),
+            Self::Entry(_) => LONGEST,
+        }
+    }
+}
 
 /// GitLab's answer to a probe.
 #[derive(Debug)]
 pub(super) struct Probed {
+    /// What it answers.
+    pub(super) asked: Conditions,
     pub(super) status: StatusCode,
     pub(super) fields: HeaderMap,
     /// The whole body, if it was short.
@@ -44,8 +84,25 @@ impl Probed {
 
 pub(super) type Result = std::result::Result<Arc<Probed>, Arc<upstream::Error>>;
 
-/// Who asks, about which archive, and how: an answer is judged by the condition that it answers.
-type Same = (Fingerprint, Option<ArchiveId>, Condition);
+/// Who asks, about which archive, and how: an answer is judged by the condition that it answers. Questions about two
+/// entries of one archive are the same to GitLab.
+type Same = (Fingerprint, Option<ArchiveId>, Option<Condition>);
+
+/// A question.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    /// Who asks what, as grants are remembered.
+    pub(super) asking: Fingerprint,
+    pub(super) caller: &'a Caller,
+    /// The target that asks it.
+    pub(super) target: &'a PathAndQuery,
+    /// The archive that is held, if any.
+    pub(super) held: Option<ArchiveId>,
+    /// How.
+    pub(super) asked: Conditions,
+    /// The state of things, read before.
+    pub(super) epoch: Epoch,
+}
 
 /// A question under way.
 #[derive(Debug)]
@@ -71,28 +128,23 @@ impl Probes {
 
     /// Asks, or waits for the answer to the same question of the same caller if that was sent less than `share` ago:
     /// it is then no older than a grant that may be remembered.
-    pub(super) async fn ask(
-        &self,
-        asking: Fingerprint,
-        caller: &Caller,
-        question: &Question,
-        held: Option<(ArchiveId, &Facts)>,
-        epoch: Epoch,
-        share: Duration,
-    ) -> Result {
+    pub(super) async fn ask(&self, ask: Ask<'_>, share: Duration) -> Result {
         let sending = Sending {
             upstream: Arc::clone(&self.upstream),
-            condition: Condition::about(held.map(|(_, facts)| facts)),
-            fields: caller.sent(),
-            question: question.clone(),
+            asked: ask.asked,
+            fields: ask.caller.sent(),
+            target: ask.target.clone(),
             asked_at: self.clock.now(),
-            epoch,
+            epoch: ask.epoch,
         };
         if share.is_zero() {
             return sending.send().await;
         }
-        let same = (asking, held.map(|(id, _)| id), sending.condition.clone());
-        let mut answer = self.join(same, sending, share);
+        let condition = match &sending.asked {
+            Conditions::Archive(condition) => Some(condition.clone()),
+            Conditions::Entry(_) => None,
+        };
+        let mut answer = self.join((ask.asking, ask.held, condition), sending, share);
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().unwrap_or_else(gone),
             Err(_) => gone(),
@@ -142,9 +194,9 @@ fn gone() -> Result {
 
 struct Sending {
     upstream: Arc<Upstream>,
-    condition: Condition,
+    asked: Conditions,
     fields: HeaderMap,
-    question: Question,
+    target: PathAndQuery,
     asked_at: Moment,
     epoch: Epoch,
 }
@@ -152,27 +204,29 @@ struct Sending {
 impl Sending {
     async fn send(self) -> Result {
         let mut fields = self.fields;
-        if let Some(range) = self.condition.range_value() {
-            fields.insert(header::RANGE, range);
+        for (name, value) in self.asked.fields() {
+            if let Some(value) = value {
+                fields.insert(name, value);
+            }
         }
-        if let Some(validator) = self.condition.validator.as_ref().and_then(|tag| tag.as_str().parse().ok()) {
-            // As a single validator: Rack compares the field as one string.
-            fields.insert(header::IF_NONE_MATCH, validator);
-        }
-        let response = self.upstream.probe(&self.question.target, fields).await.map_err(Arc::new)?;
+        let response = self.upstream.probe(&self.target, fields).await.map_err(Arc::new)?;
         let (parts, body) = response.into_parts();
-        let body = read_short(body).await.map_err(Arc::new)?;
+        let body = read_short(body, self.asked.longest()).await.map_err(Arc::new)?;
         let (status, fields) = (parts.status, parts.headers);
-        Ok(Arc::new(Probed { status, fields, body, asked_at: self.asked_at, epoch: self.epoch }))
+        let Self { asked, asked_at, epoch, .. } = self;
+        Ok(Arc::new(Probed { asked, status, fields, body, asked_at, epoch }))
     }
 }
 
 /// A body that is short; `None` for a longer one, whose connection is closed.
-async fn read_short(mut body: Fetched) -> std::result::Result<Option<Bytes>, upstream::Error> {
+async fn read_short(
+    mut body: Fetched,
+    longest: usize,
+) -> std::result::Result<Option<Bytes>, upstream::Error> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        if read.len() + data.len() > LONGEST {
+        if read.len() + data.len() > longest {
             return Ok(None);
         }
         read.extend_from_slice(&data);

@@ -7,20 +7,21 @@ use super::keys::{self, Key, Presence, Spec};
 use super::layers::Effective;
 use super::problem::{Problem, Problems};
 use crate::origin::Origin;
-use crate::{access, admin, server, store, telemetry, upstream};
+use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
 /// The configuration, if each value is what its key expects and they hold together.
 pub(super) fn config(effective: &[Effective], problems: &mut Problems) -> Option<Config> {
     let mut reader = Reader { effective, problems };
     // Each section is read before any is missed, so that all problems are found.
     let (server, upstream, store) = (reader.server(), reader.upstream(), reader.store());
-    let (access, admin, log) = (reader.access(), reader.admin(), reader.log());
+    let (serving, access, admin, log) = (reader.serving(), reader.access(), reader.admin(), reader.log());
     reader.check_listeners(server.as_ref(), admin.as_ref());
     reader.check_loop(server.as_ref(), upstream.as_ref());
     Some(Config {
         server: server?,
         upstream: upstream?,
         store: store?,
+        serving: serving?,
         access: access?,
         admin: admin?,
         log: log?,
@@ -72,6 +73,12 @@ impl Reader<'_> {
         let instance = self.read(&keys::CACHE_INSTANCE);
         let read = self.read(&keys::CACHE_READ);
         Some(store::Settings { dir: dir?, max_size: max_size?, max_age: max_age?, instance, read: read? })
+    }
+
+    fn serving(&mut self) -> Option<proxy::Settings> {
+        let on_file = self.read(&keys::CACHE_ON_FILE);
+        let gzip = self.read(&keys::CACHE_GZIP);
+        Some(proxy::Settings { on_file: on_file?, gzip: gzip? })
     }
 
     fn access(&mut self) -> Option<access::Settings> {

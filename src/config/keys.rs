@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::read::{self, Written, Wrong};
 use crate::origin::Origin;
+use crate::proxy::{GzipFor, OnFile};
 use crate::store::ReadMode;
 use crate::telemetry::log::{Format, Level};
 
@@ -176,6 +177,13 @@ keys! {
     CACHE_READ: ReadMode = |raw| read::choice(raw, &[("mapped", ReadMode::Mapped), ("pread", ReadMode::Pread)]),
         key("cache.read", Default("mapped"), "\"mapped\" or \"pread\"",
             "How bytes get from a file to a plain socket; pread where the directory is a network mount.");
+    CACHE_ON_FILE: OnFile = |raw| read::choice(raw, &[("archive", OnFile::Archive), ("pass", OnFile::Pass)]),
+        key("cache.on_file", Default("archive"), "\"archive\" or \"pass\"",
+            "When one file of an archive that isn't held is asked for: fetch the archive beside GitLab's answer, or only pass that on.");
+    CACHE_GZIP: GzipFor = |raw| read::choice(raw,
+            &[("text", GzipFor::Text), ("all", GzipFor::All), ("off", GzipFor::Off)]),
+        key("cache.gzip", Default("text"), "\"text\", \"all\" or \"off\"",
+            "Which files go out as gzip, as they lie in the archive, to clients that take it; text: the types that GitLab's nginx compresses.");
 
     ACCESS_TTL: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("access.ttl", Default("30s"), SPAN,

@@ -48,6 +48,8 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("cache.max_age", &["1s", "3650d"], &["0s", "3651d", "30"]),
     ("cache.instance", &["a", "1.3", "123", "true", "git-lab_1"], &["", "..", ".a", "a/b", "A", "ü"]),
     ("cache.read", &["mapped", "pread"], &["Mapped", "sendfile", ""]),
+    ("cache.on_file", &["archive", "pass"], &["Archive", "fetch", ""]),
+    ("cache.gzip", &["text", "all", "off"], &["TEXT", "true", ""]),
     ("access.ttl", &["0s", "24h", "1m"], &["25h", "30"]),
     ("access.grace", &["0s", "24h"], &["25h", "-1s"]),
     ("admin.listen", &["[::]:9090"], &["9090"]),

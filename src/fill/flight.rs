@@ -9,7 +9,7 @@ use super::Means;
 use super::open::Opened;
 use crate::clock::Moment;
 use crate::fields::Kept;
-use crate::grant::{Etag, Facts, Visitors};
+use crate::grant::{Etag, Facts, Sha256, Visitors};
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use crate::route::Class;
@@ -147,6 +147,11 @@ impl Arrival {
         self.complete.get().unwrap_or(&self.facts)
     }
 
+    /// The digest that GitLab gave with it. An object store's own tag isn't one.
+    pub(super) fn told(&self) -> Option<Sha256> {
+        self.facts.etag.as_ref().and_then(Etag::digest)
+    }
+
     /// Whether all of it is here and was found to be an archive.
     pub fn is_complete(&self) -> bool {
         self.complete.get().is_some()
@@ -207,8 +212,8 @@ pub(super) fn entity_tag(instance: &str, key: Key, facts: &Facts) -> Option<Etag
         (None, None) => return None,
     };
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let job = key.job().get();
-    for part in [instance.as_bytes(), &job.to_be_bytes(), &length.to_be_bytes(), fixed.as_bytes()] {
+    let key = key.to_bytes();
+    for part in [instance.as_bytes(), &key, &length.to_be_bytes(), fixed.as_bytes()] {
         context.update(&to_u64(part.len()).to_be_bytes());
         context.update(part);
     }

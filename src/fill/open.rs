@@ -10,6 +10,7 @@ use crate::archive::{MAGIC, begins_as_zip};
 use crate::fields::{self, Kept};
 use crate::grant::judge::{self, content_length};
 use crate::grant::{Facts, Location, Opening, Yes};
+use crate::key::ArchiveId;
 use crate::num::to_u64;
 use crate::telemetry::metrics::Fill;
 use crate::upstream::{self, Fetched};
@@ -62,7 +63,7 @@ type Refused = (Box<Led>, Fill);
 
 impl Fills {
     /// Asks in the leader's name and follows GitLab's redirect to its object store.
-    pub(super) async fn open(&self, leader: &Leader) -> Result<Opened, Refused> {
+    pub(super) async fn open(&self, leader: &Leader, known: Option<ArchiveId>) -> Result<Opened, Refused> {
         let asked = self.means.upstream.fetch(&leader.question.target, leader.caller.sent()).await;
         let (head, body) = asked.map_err(|error| self.failed(error))?.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
@@ -71,6 +72,7 @@ impl Fills {
         let rules = self.means.access.rules();
         match judge::open(head.status, &head.headers, rules, leader.caller.host()) {
             Opening::Body(yes, facts) => {
+                self.is_new(leader, &facts, known).await?;
                 let kept = Kept::of(&head.headers, &head.headers);
                 let opened = Opened {
                     yes,
@@ -84,7 +86,11 @@ impl Fills {
                 };
                 self.peek(opened, leader.takes_redirect).await
             }
-            Opening::Elsewhere(yes, location) => self.follow(leader, yes, location, head, body).await,
+            Opening::Elsewhere(yes, location) => {
+                let facts = Facts { object: Some(location.object()), ..Facts::default() };
+                self.is_new(leader, &facts, known).await?;
+                self.follow(leader, yes, location, head, body).await
+            }
             // A redirect of GitLab's own names the host it was asked under: the client must ask under his.
             Opening::Relay if head.status.is_redirection() => {
                 Err((Box::new(Led::Pass(Fill::NotArchive)), Fill::NotArchive))
@@ -127,11 +133,31 @@ impl Fills {
             etag: None,
             ..Facts::of_fields(&head.headers)
         };
+        self.is_worth_it(leader, &facts)?;
         let kept = Kept::of(&head.headers, &redirect.headers);
         let delimited = is_delimited(&head.headers);
         let redirect = Some((redirect, redirect_body));
         let opened = Opened { yes, facts, kept, first: Bytes::new(), body, delimited, head, redirect };
         self.peek(opened, leader.takes_redirect).await
+    }
+
+    /// Whether these bytes must be fetched: they are neither held under another key nor more than they are wanted for.
+    async fn is_new(&self, leader: &Leader, facts: &Facts, known: Option<ArchiveId>) -> Result<(), Refused> {
+        if self.means.store.join(leader.question.key, facts, known).await {
+            return Err((Box::new(Led::Joined), Fill::Joined));
+        }
+        self.is_worth_it(leader, facts)
+    }
+
+    /// Whether an archive is no longer than what it is wanted for is worth.
+    fn is_worth_it(&self, leader: &Leader, facts: &Facts) -> Result<(), Refused> {
+        match (leader.longest, facts.length) {
+            (Some(longest), Some(length)) if length > longest => {
+                self.too_large.insert(leader.question.key, length);
+                Err((Box::new(Led::Pass(Fill::TooLarge)), Fill::TooLarge))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads the first bytes, and gives the answer to its leader if they aren't an archive's.

@@ -25,6 +25,8 @@ enum Done {
     Overtaken,
     /// The disk took no more; these frames weren't written.
     Unstored(Error, Vec<Bytes>),
+    /// Its bytes aren't those whose digest GitLab gave.
+    Damaged,
     /// The source ended too early, or lied about its length.
     Broken,
 }
@@ -71,6 +73,10 @@ impl Fills {
             Ok(Done::Broken) => {
                 draft.break_off();
                 Fill::Broken
+            }
+            Ok(Done::Damaged) => {
+                draft.break_off();
+                Fill::Damaged
             }
             Ok(Done::Unstored(error, unwritten)) => {
                 tracing::warn!(%error, "an archive can't be stored: whoever reads it gets the rest from GitLab");
@@ -156,23 +162,31 @@ impl Job {
     fn finish(self, writer: Writer) -> Done {
         let zip = archive::check(&writer, writer.written());
         if let Err(reason) = &zip {
-            tracing::info!(job = self.arrival.draft().key().job().get(), %reason, "not stored");
+            tracing::info!(key = %self.arrival.draft().key(), %reason, "not stored");
         }
         if zip.is_err() && !self.delimited {
             // Its end can't be told from a cut, and it isn't whole by its own account either.
             return Done::Broken;
         }
-        match (writer.finish(), zip) {
+        match (writer.finish(self.arrival.told()), zip) {
             (Ok(written), Ok(_)) => self.commit(written),
             (Ok(_), Err(_)) => Done::NotArchive,
+            (Err(reason @ Error::OtherDigest), _) => {
+                tracing::error!(key = %self.arrival.draft().key(), %reason, "not stored");
+                Done::Damaged
+            }
             (Err(_), _) => Done::Broken,
         }
     }
 
     fn commit(self, written: crate::store::Written) -> Done {
         let (arrival, draft) = (&self.arrival, self.arrival.draft());
-        let facts =
-            Facts { length: Some(written.length), tail: Some(written.tail), ..arrival.facts().clone() };
+        let facts = Facts {
+            length: Some(written.length),
+            tail: Some(written.tail),
+            sha256: Some(written.sha256),
+            ..arrival.facts().clone()
+        };
         arrival.completed(facts.clone());
         // Bringing it to the disk may take a while; whoever comes now need not wait for that.
         self.flight.set(Stage::Whole(Arc::clone(arrival)));
@@ -184,10 +198,11 @@ impl Job {
             facts,
             etag: arrival.etag().cloned(),
             kept: arrival.kept().clone(),
+            class: arrival.class(),
             chunks: written.chunks,
         };
         let still = |place: &mut dyn FnMut()| {
-            self.access.epochs().if_still(draft.key().job(), self.epoch, place);
+            self.access.epochs().if_still(draft.key(), self.epoch, place);
         };
         match self.store.commit(draft, &record, still) {
             Ok(Some(archive)) => {

@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap};
 use serde::{Deserialize, Serialize};
 
 use super::storage::ObjectPath;
+use crate::secret::hex;
 
 /// How much of an archive's end is remembered and asked for: the end record and some of the directory before it, with
 /// the checksums of the members there.
@@ -30,6 +31,56 @@ impl Etag {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The tag of the same in a content coding: another representation (RFC 9110, 8.8.3.3).
+    pub fn of_coding(&self, coding: &str) -> Option<Self> {
+        Self::quoting(&format!("{}-{coding}", self.0.trim_matches('"')))
+    }
+
+    /// The SHA-256 that newest GitLab gives as the tag of an archive, if it looks like one.
+    pub fn digest(&self) -> Option<Sha256> {
+        Sha256::parse(self.0.strip_prefix('"')?.strip_suffix('"')?)
+    }
+}
+
+/// SHA-256 of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sha256([u8; 32]);
+
+impl Sha256 {
+    /// A digest's bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    fn parse(text: &str) -> Option<Self> {
+        let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            let lower = pair.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+            *byte = u8::from_str_radix(pair, 16).ok().filter(|_| lower)?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The entity tag that GitLab gives to the archive with this digest.
+    pub fn tag(self) -> Option<Etag> {
+        Etag::quoting(&hex(&self.0))
+    }
+
+    /// The entity tag that GitLab gives to an entry of the archive with this digest: SHA-256 of the digest's digits, a
+    /// colon and the entry's name.
+    pub fn entry_tag(self, name: &str) -> Option<Etag> {
+        let text = format!("{}:{name}", hex(&self.0));
+        Etag::quoting(&hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()))
+    }
+
+    /// Its first 8 bytes: enough to look for it by.
+    pub fn prefix(self) -> u64 {
+        self.0.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
+    }
 }
 
 /// What GitLab and its object store said about an archive. `None`: not said yet.
@@ -43,8 +94,10 @@ pub struct Facts {
     pub length: Option<u64>,
     /// `Last-Modified`, seconds since the Unix epoch.
     pub modified: Option<u64>,
-    /// The last bytes, [`TAIL`] of them or all if there are fewer.
+    /// The last bytes: [`TAIL`] of them or all if there are fewer; more where that is too little to tell.
     pub tail: Option<Vec<u8>>,
+    /// What larder computed over all bytes that it holds; GitLab's word about it is an [`Etag::digest`].
+    pub sha256: Option<Sha256>,
 }
 
 /// What comparing facts proves.
@@ -80,7 +133,9 @@ impl Facts {
         let date = agree(self.modified.as_ref(), seen.modified.as_ref());
         let tail = agree(self.tail.as_ref(), seen.tail.as_ref());
         let end = if self.tail.is_some() { tail } else { date };
-        if [etag, object, length, date, tail].contains(&Some(false)) {
+        if self.has_digest_of(seen) && object != Some(false) {
+            Relation::Same
+        } else if [etag, object, length, date, tail].contains(&Some(false)) {
             Relation::Different
         } else if etag == Some(true) || object == Some(true) || (length == Some(true) && end == Some(true)) {
             Relation::Same
@@ -88,6 +143,51 @@ impl Facts {
             Relation::Unproven
         }
     }
+}
+
+impl Facts {
+    /// Whether it is proven that GitLab speaks of these very bytes, under whatever key they are held: by the digest of
+    /// what is held, or by the object's place.
+    pub fn proves(&self, seen: &Self) -> bool {
+        let same_place = self.object.is_some() && self.object == seen.object;
+        self.has_digest_of(seen) || (same_place && self.relate(seen) == Relation::Same)
+    }
+
+    fn has_digest_of(&self, seen: &Self) -> bool {
+        let digest = seen.etag.as_ref().and_then(Etag::digest);
+        digest.is_some() && digest == self.sha256
+    }
+
+    /// Two numbers to look for these bytes by, from what is held; 0 where there is nothing to look for.
+    pub fn marks(&self) -> [u64; 2] {
+        marks(self.sha256, self.object.as_ref())
+    }
+
+    /// The same, from what GitLab says.
+    pub fn sought(&self) -> [u64; 2] {
+        marks(self.etag.as_ref().and_then(Etag::digest), self.object.as_ref())
+    }
+
+    /// Whether anything is known that tells an archive from every other one, rather than from what was under its key
+    /// before.
+    pub const fn identifies(&self) -> bool {
+        self.etag.is_some() || self.object.is_some()
+    }
+
+    /// What is known of an archive that is still arriving, for those who came by a ref: two jobs of one ref may have
+    /// archives of one length and date, so that the date proves nothing.
+    #[must_use]
+    pub fn by_ref(&self) -> Self {
+        Self { modified: None, ..self.clone() }
+    }
+}
+
+fn marks(digest: Option<Sha256>, object: Option<&ObjectPath>) -> [u64; 2] {
+    let place = |object: &ObjectPath| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, object.as_str().as_bytes());
+        digest.as_ref().first_chunk().copied().map(u64::from_be_bytes)
+    };
+    [digest.map(Sha256::prefix), object.and_then(place)].map(Option::unwrap_or_default)
 }
 
 /// Whether two facts of one kind agree; `None` if either is missing.
@@ -124,6 +224,7 @@ mod tests {
             length: (length > 0).then_some(length),
             modified: (modified > 0).then_some(modified),
             tail: (!tail.is_empty()).then(|| tail.as_bytes().to_vec()),
+            sha256: None,
         }
     }
 
@@ -162,6 +263,20 @@ mod tests {
             Unproven,
             "still arriving, no date"
         );
+    }
+
+    #[test]
+    fn the_digest_of_what_is_held_proves_it_whatever_else_changed() {
+        let digest = Sha256::new([0xab; 32]);
+        let held = Facts { sha256: Some(digest), ..facts("storage", "", 9, 7, "t") };
+        let moved = |etag: Option<Etag>| Facts { etag, ..facts("", "", 9, 8, "t") };
+        assert_eq!(held.relate(&moved(digest.tag())), Relation::Same);
+        assert_eq!(held.relate(&moved(Sha256::new([0xac; 32]).tag())), Relation::Different);
+        assert!(held.proves(&moved(digest.tag())) && !held.proves(&moved(None)));
+        assert_eq!(digest.tag().and_then(|tag| tag.digest()), Some(digest));
+        for none in ["ab", &"AB".repeat(32), &"+b".repeat(32), &"ab".repeat(33)] {
+            assert_eq!(Etag::quoting(none).and_then(|tag| tag.digest()), None, "{none}");
+        }
     }
 
     #[test]

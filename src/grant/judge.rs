@@ -2,6 +2,10 @@
 //!
 //! The list of what is a yes is closed. Whatever isn't on it is GitLab's own answer: relayed, and changing nothing.
 
+mod entry;
+
+pub use entry::{Access, CONSTANT, EntryCondition, Proof, Validator, judge_entry};
+
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, StatusCode};
 
@@ -32,7 +36,7 @@ pub struct Answer<'a> {
     pub body: Option<&'a [u8]>,
 }
 
-/// The conditions that a probe carries: what tells whether the archive is the one held, at the least cost to GitLab.
+/// The conditions that a probe about an archive carries: what tells whether the archive is the one held, at the least cost to GitLab.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// First and last byte asked for.
@@ -45,11 +49,23 @@ impl Condition {
     /// Of a probe about an archive with these facts: its last KiB by absolute range, as not every store knows suffix
     /// ranges, or its first byte where no length is known.
     pub fn about(held: Option<&Facts>) -> Self {
+        let tail = held.and_then(|held| held.tail.as_ref()).map_or(TAIL, |tail| to_u64(tail.len()).max(TAIL));
         let range = match held.and_then(|held| held.length) {
-            Some(length) if length > 0 => (length.saturating_sub(TAIL), length - 1),
+            Some(length) if length > 0 => (length.saturating_sub(tail), length - 1),
             _ => (0, 0),
         };
         Self { range, validator: held.and_then(|held| held.etag.clone()) }
+    }
+
+    /// The same without a validator: the answer shall describe the archive, which a 304 doesn't.
+    #[must_use]
+    pub fn to_be_described(self) -> Self {
+        Self { validator: None, ..self }
+    }
+
+    /// The longest body of an answer that keeps to it.
+    pub const fn longest(&self) -> u64 {
+        self.range.1 - self.range.0 + 1
     }
 
     /// The value of `Range`.
@@ -73,15 +89,20 @@ pub enum Verdict {
     NotOurs,
 }
 
-/// Judges the answer to a probe that carried `Condition::about(held)`.
-pub fn judge(held: Option<&Facts>, answer: Answer<'_>, rules: &StorageRules, own: Option<&str>) -> Verdict {
-    let condition = Condition::about(held);
+/// Judges the answer to a probe about what is held that carried `asked`.
+pub fn judge(
+    held: Option<&Facts>,
+    asked: &Condition,
+    answer: Answer<'_>,
+    rules: &StorageRules,
+    own: Option<&str>,
+) -> Verdict {
     match answer.status {
-        StatusCode::NOT_MODIFIED => not_modified(held, &condition, answer.fields),
+        StatusCode::NOT_MODIFIED => not_modified(held, asked, answer.fields),
         StatusCode::OK | StatusCode::PARTIAL_CONTENT if is_encoded(answer.fields) => Verdict::NotOurs,
-        StatusCode::OK => compare(held, whole(answer), None),
+        StatusCode::OK => compare(held, whole(answer, asked.longest()), None),
         StatusCode::PARTIAL_CONTENT => {
-            part(answer, condition.range).map_or(Verdict::NotOurs, |f| compare(held, f, None))
+            part(answer, asked.range).map_or(Verdict::NotOurs, |f| compare(held, f, None))
         }
         // Our own range lies beyond the end of what is there now: another archive, about which nothing was said.
         StatusCode::RANGE_NOT_SATISFIABLE if held.is_some() => {
@@ -130,7 +151,7 @@ pub fn object_facts(status: StatusCode, fields: &HeaderMap, last: u64) -> Option
     let answer = Answer { status, fields, body: None };
     let facts = match status {
         _ if is_encoded(fields) => return None,
-        StatusCode::OK => whole(answer),
+        StatusCode::OK => whole(answer, TAIL),
         StatusCode::PARTIAL_CONTENT => part(answer, (0, last))?,
         _ => return None,
     };
@@ -158,6 +179,9 @@ fn not_modified(held: Option<&Facts>, condition: &Condition, fields: &HeaderMap)
     let (Some(held), Some(sent)) = (held, &condition.validator) else {
         return Verdict::NotOurs;
     };
+    if held.etag.as_ref() != Some(sent) {
+        return Verdict::NotOurs;
+    }
     let ours = fields.get(header::ETAG).is_none_or(|etag| etag.as_bytes() == sent.as_str().as_bytes());
     if ours { Verdict::Yes(Yes(()), held.clone()) } else { Verdict::NotOurs }
 }
@@ -178,15 +202,16 @@ fn join(held: &Facts, seen: Facts) -> Facts {
         length: held.length.or(seen.length),
         modified: held.modified.or(seen.modified),
         tail: held.tail.clone().or(seen.tail),
+        sha256: held.sha256,
     }
 }
 
-/// The facts of an answer that ignored the range; its tail is known only if it was short.
-fn whole(answer: Answer<'_>) -> Facts {
+/// The facts of an answer that ignored the range; its tail of `span` bytes is known only if it was short.
+fn whole(answer: Answer<'_>, span: u64) -> Facts {
     let length = content_length(answer.fields);
     let complete = answer.body.filter(|body| length == Some(to_u64(body.len())));
-    let tail = complete
-        .map(|body| body.get(body.len().saturating_sub(to_usize(TAIL))..).unwrap_or_default().to_vec());
+    let span = to_usize(span.max(TAIL));
+    let tail = complete.map(|body| body.get(body.len().saturating_sub(span)..).unwrap_or_default().to_vec());
     Facts { length, tail, ..Facts::of_fields(answer.fields) }
 }
 
@@ -200,7 +225,8 @@ fn part(answer: Answer<'_>, asked: (u64, u64)) -> Option<Facts> {
     if first != asked.0 || last != end || first > last {
         return None;
     }
-    let reaches_end = end == total - 1 && first == total.saturating_sub(TAIL);
+    let span = TAIL.max(asked.1 - asked.0 + 1);
+    let reaches_end = end == total - 1 && first == total.saturating_sub(span);
     let complete = answer.body.filter(|body| to_u64(body.len()) == last - first + 1);
     let tail = complete.filter(|_| reaches_end).map(<[u8]>::to_vec);
     Some(Facts { length: Some(total), tail, ..Facts::of_fields(answer.fields) })

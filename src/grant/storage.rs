@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::Uri;
 use http::header::HeaderMap;
 use http::uri::Scheme;
+use http::{HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::origin::Origin;
@@ -43,6 +43,31 @@ impl Location {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let host = self.uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default();
         ObjectPath(format!("{scheme}://{host}{}", self.uri.path()))
+    }
+}
+
+/// What a redirect asks the object store to say of an object, instead of what the store knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Override {
+    /// `Content-Disposition`.
+    pub disposition: Option<HeaderValue>,
+    /// `Content-Type`.
+    pub kind: Option<HeaderValue>,
+}
+
+impl Location {
+    /// What its query asks the store to say: S3 and Google (`response-content-disposition`), Azure (`rscd`).
+    pub fn overrides(&self) -> Override {
+        let query = self.uri.query().unwrap_or_default();
+        let value = |names: [&str; 2]| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let (_, value) = pairs.find(|(name, _)| names.contains(name))?;
+            HeaderValue::from_bytes(&crate::route::decode(&value.replace('+', " "))?).ok()
+        };
+        Override {
+            disposition: value(["response-content-disposition", "rscd"]),
+            kind: value(["response-content-type", "rsct"]),
+        }
     }
 }
 
@@ -180,6 +205,28 @@ mod tests {
         ] {
             assert_eq!(accepts(&rules, location), accepted, "{location}");
         }
+    }
+
+    #[test]
+    fn what_a_signed_query_asks_the_store_to_say_is_read() {
+        let overrides = |query: &str| {
+            let location = format!("https://s3.example.com/a?{query}&X-Amz-Signature=x");
+            let fields = [(http::header::LOCATION, location.parse().unwrap())].into_iter().collect();
+            rules(None).location(&fields, None).unwrap().overrides()
+        };
+        let named = HeaderValue::from_static("attachment; filename=\"a b.zip\"");
+        for query in [
+            "response-content-disposition=attachment%3B%20filename%3D%22a%20b.zip%22&response-content-type=application%2Fzip",
+            "rscd=attachment%3B+filename%3D%22a+b.zip%22&rsct=application%2Fzip",
+        ] {
+            let expected = Override {
+                disposition: Some(named.clone()),
+                kind: Some(HeaderValue::from_static("application/zip")),
+            };
+            assert_eq!(overrides(query), expected);
+        }
+        assert_eq!(overrides("response-content-disposition=a%0d%0ab"), Override::default());
+        assert_eq!(overrides("x=1"), Override::default());
     }
 
     #[test]

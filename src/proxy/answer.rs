@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::body::Body;
 use crate::access::Refusal;
 use crate::fill::Relayed;
+use crate::grant::judge::CONSTANT;
 use crate::hop;
 use crate::upstream;
 
@@ -53,6 +54,7 @@ pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
 pub(super) fn relayed(relayed: Relayed) -> Response<Body> {
     let Parts { status, mut headers, extensions, .. } = relayed.head;
     hop::strip(&mut headers);
+    forget_constant(&mut headers);
     super::leave_length_to_body(&mut headers);
     let mut response = Response::new(Body::Through(relayed.first, relayed.rest));
     *response.status_mut() = status;
@@ -61,8 +63,22 @@ pub(super) fn relayed(relayed: Relayed) -> Response<Body> {
     response
 }
 
+/// Whether a condition is one that older GitLab finds met whatever it has.
+pub(super) fn asks_by_constant(fields: &HeaderMap) -> bool {
+    let mut values = fields.get_all(header::IF_NONE_MATCH).iter();
+    values.any(|value| value.to_str().is_ok_and(|value| value.contains(CONSTANT)))
+}
+
+/// Removes the tag that older GitLab gives to everything.
+pub(super) fn forget_constant(fields: &mut HeaderMap) {
+    if fields.get(header::ETAG).is_some_and(|tag| tag.as_bytes() == CONSTANT.as_bytes()) {
+        fields.remove(header::ETAG);
+    }
+}
+
 /// GitLab's fields without those of its connection.
 fn for_client(mut fields: HeaderMap) -> HeaderMap {
+    forget_constant(&mut fields);
     hop::strip(&mut fields);
     fields
 }

@@ -2,27 +2,33 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Response};
 
 use super::body::Body;
 use super::serve::{self, Entity};
-use super::{Exchange, Proxy, answer, is_head, pass};
-use crate::access::{Admission, Caller, Granted, Refusal, Said, Subject};
+use super::{Exchange, Proxy, answer, entry, is_head, pass};
+use crate::access::{Admission, Caller, Described, Granted, Other, Refusal, Said, Subject};
+use crate::fields::Kept;
 use crate::fill::{Arrival, Flight, Joined, Leader, Led, Stage};
-use crate::grant::Relation;
+use crate::grant::facts::TAIL;
+use crate::grant::{Facts, Relation};
 use crate::key::ArchiveId;
 use crate::route::{Class, Question};
 use crate::store::Archive;
 use crate::telemetry::{Outcome, metrics};
 use crate::upstream;
 
+/// Longest directory that is compared as a whole, some 50,000 entries; an archive with a longer one isn't recognised
+/// by it.
+const LONGEST_DIRECTORY: u64 = 4 << 20;
+
 /// How often a request looks again because something happened to its archive while it asked. Then it is passed on.
 const LOOKS: usize = 4;
 
-type Answer = (Outcome, Response<Body>);
+pub(super) type Answer = (Outcome, Response<Body>);
 
 /// What one look came to.
-enum Step {
+pub(super) enum Step {
     Answer(Box<Answer>),
     /// The caller's own request goes to GitLab.
     Pass(Outcome),
@@ -30,6 +36,8 @@ enum Step {
     Again,
     /// GitLab has another archive than this one.
     Other(ArchiveId),
+    /// An entry of an archive that isn't held.
+    Missed,
 }
 
 impl From<Answer> for Step {
@@ -39,43 +47,55 @@ impl From<Answer> for Step {
 }
 
 /// One request for an archive.
-struct Asking<'a> {
-    proxy: &'a Arc<Proxy>,
-    exchange: &'a Exchange,
-    question: Question,
-    caller: Caller,
+pub(super) struct Asking<'a> {
+    pub(super) proxy: &'a Arc<Proxy>,
+    pub(super) exchange: &'a Exchange,
+    pub(super) question: Question,
+    pub(super) caller: Caller,
     /// An archive that we hold and GitLab no longer has.
-    known: Option<ArchiveId>,
+    pub(super) known: Option<ArchiveId>,
 }
 
-/// Answers a request for an archive.
+/// Answers a request for an archive, or for an entry of one.
 pub(super) async fn answer(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answer {
     let caller = Caller::new(Arc::clone(&exchange.fields), exchange.client);
     let mut asking = Asking { proxy, exchange: &exchange, question, caller, known: None };
     for _ in 0..LOOKS {
         match asking.look().await {
             Step::Answer(answer) => return *answer,
-            Step::Pass(outcome) => return pass::pass(proxy, exchange, outcome).await,
+            Step::Pass(outcome) => return pass::read(proxy, exchange, outcome).await,
+            Step::Missed => {
+                let Asking { question, caller, known, .. } = asking;
+                return entry::missed(proxy, exchange, entry::Miss { question, caller, known }).await;
+            }
             Step::Again => {}
             Step::Other(id) => asking.known = Some(id),
         }
     }
-    pass::pass(proxy, exchange, Outcome::Changed).await
+    pass::read(proxy, exchange, Outcome::Changed).await
 }
 
 impl Asking<'_> {
     async fn look(&self) -> Step {
-        let found = self.proxy.store.find(self.question.key()).await;
-        if let Some(archive) = found.filter(|archive| Some(archive.id()) != self.known) {
+        let found = self.proxy.store.find(self.question.key).await;
+        let found = found.filter(|archive| Some(archive.id()) != self.known);
+        if self.question.entry.is_some() {
+            return self.entry(found).await;
+        }
+        if let Some(archive) = found {
             return self.held(&archive).await;
         }
         if is_head(&self.exchange.parts) {
             return self.head().await;
         }
+        if let Some(step) = self.is_held_elsewhere().await {
+            return step;
+        }
         let leader = Leader {
             caller: self.caller.clone(),
             question: self.question.clone(),
             takes_redirect: self.takes_redirect(),
+            longest: None,
         };
         match self.proxy.fills.join_or_lead(leader, self.known) {
             Joined::Landed => Step::Again,
@@ -89,37 +109,90 @@ impl Asking<'_> {
         }
     }
 
+    /// Most archives that a ref leads to were fetched by job before. One question tells which it is, before a transfer
+    /// is begun only to be thrown away.
+    async fn is_held_elsewhere(&self) -> Option<Step> {
+        let first = self.question.class.is_by_ref() && self.known.is_none();
+        if !first || self.proxy.fills.is_under_way(self.question.key) {
+            return None;
+        }
+        match self.proxy.access.inquire(&self.caller, &self.question).await {
+            Admission::Other(other) => self.is_held_as(&other).await.then_some(Step::Again),
+            admission => Some(self.turned(admission).await),
+        }
+    }
+
+    /// Whether what GitLab has is held under another key.
+    async fn is_held_as(&self, other: &Other) -> bool {
+        self.proxy.store.join(self.question.key, &other.facts, self.known).await
+    }
+
     /// Whether a redirect to the object store is an answer that this client could have got from GitLab.
     fn takes_redirect(&self) -> bool {
         let query = self.exchange.parts.uri.query().unwrap_or_default();
-        self.question.class == Class::Job || query.split('&').any(|pair| pair == "direct_download=true")
+        self.question.class != Class::Runner || query.split('&').any(|pair| pair == "direct_download=true")
     }
 
     /// The archive is in the store.
     async fn held(&self, archive: &Arc<Archive>) -> Step {
-        let facts = archive.facts();
-        let subject = Subject { id: archive.id(), facts: &facts, visitors: archive.visitors() };
+        let facts = self.recognised(archive).await;
+        let subject = Subject {
+            id: archive.id(),
+            facts: &facts,
+            visitors: archive.visitors(),
+            described: archive.is_described(self.question.class),
+            entry: None,
+        };
         match self.admit(subject).await {
             Ok(granted) => self.hit(archive, granted).into(),
-            Err(Turned::Other(_)) => Step::Other(archive.id()),
+            Err(Turned::Other(other)) => self.replaced(archive, &other).await,
             Err(Turned::Step(step)) => step,
+        }
+    }
+
+    /// GitLab has another archive than the one that is held: perhaps one that is held as well.
+    pub(super) async fn replaced(&self, archive: &Arc<Archive>, other: &Other) -> Step {
+        let known = Some(archive.id());
+        if self.proxy.store.join(self.question.key, &other.facts, known).await {
+            return Step::Again;
+        }
+        Step::Other(archive.id())
+    }
+
+    /// By what an archive is recognised. Two jobs of one ref may have archives of one length, date and last KiB: where
+    /// nothing else is known, a ref's is recognised by its whole directory, with the checksum of each entry.
+    pub(super) async fn recognised(&self, archive: &Arc<Archive>) -> Facts {
+        let facts = archive.facts();
+        if !self.question.class.is_by_ref() || facts.identifies() {
+            return facts;
+        }
+        let length = archive.record().length;
+        let begins = self.proxy.entries.directory_begins_at(archive).await;
+        let directory = begins.and_then(|begins| length.checked_sub(begins));
+        let span = directory.filter(|directory| *directory <= LONGEST_DIRECTORY).map(|span| span.max(TAIL));
+        let tail = match span {
+            Some(span) => archive.end(span).await.ok(),
+            None => None,
+        };
+        match tail {
+            Some(tail) => Facts { tail: Some(tail), ..facts },
+            // Unproven: it is fetched again.
+            None => Facts { tail: None, ..facts.by_ref() },
         }
     }
 
     fn hit(&self, archive: &Arc<Archive>, granted: Granted) -> Answer {
         let class = self.question.class;
-        let fresh = granted.said.map(|said| {
-            archive.learn(said.facts, class, said.kept);
-            said.fresh
-        });
+        let fresh = granted.said.map(|said| learn(archive, class, said));
         let record = archive.record();
         let entity = Entity {
             etag: record.etag.as_ref(),
             modified: record.facts.modified,
             length: Some(record.length),
-            kept: &archive.kept(class),
+            fields: archive.kept(class).fields().clone(),
             fresh,
             age: Some(self.exchange.started.since(granted.grant.asked_at())),
+            ranges: true,
         };
         let source = |range: serve::Span| {
             archive.slices(&granted.grant, range.within(record.length)).map(Body::Slices)
@@ -130,9 +203,10 @@ impl Asking<'_> {
     /// Nothing is held: the answer to a HEAD comes from GitLab's facts, and starts no fill.
     async fn head(&self) -> Step {
         match self.proxy.access.inquire(&self.caller, &self.question).await {
+            Admission::Other(other) if self.is_held_as(&other).await => Step::Again,
             Admission::Other(other) => {
                 let described =
-                    serve::describe(self.proxy, self.exchange.request(), self.question.key(), other).await;
+                    serve::describe(self.proxy, self.exchange.request(), self.question.key, other).await;
                 described
                     .map_or(Step::Pass(Outcome::NotArchive), |response| (Outcome::Described, response).into())
             }
@@ -146,10 +220,12 @@ impl Asking<'_> {
     fn lead(&self, led: Led) -> Step {
         match led {
             Led::Growing(arrival, grant, fresh) => {
-                let said = Said { facts: arrival.facts().clone(), kept: arrival.kept().clone(), fresh };
+                let described = Described::By(arrival.kept().clone());
+                let said = Said { facts: arrival.facts().clone(), described, fresh };
                 self.growing(&arrival, Granted { grant, said: Some(said) }, Outcome::Stored)
             }
             Led::Relay(relayed, why) => (outcome(why), answer::relayed(relayed)).into(),
+            Led::Joined => Step::Again,
             Led::Pass(why) => Step::Pass(outcome(why)),
             Led::Failed(error) => (Outcome::Refused, answer::failed(&error)).into(),
         }
@@ -171,12 +247,23 @@ impl Asking<'_> {
             flight.settled().await;
             return Step::Again;
         }
-        let subject = Subject { id: arrival.id(), facts: arrival.facts(), visitors: arrival.visitors() };
+        if self.question.class.is_by_ref() && !arrival.facts().identifies() {
+            // What is still missing of it is what it would be recognised by.
+            flight.landed().await;
+            return Step::Again;
+        }
+        let subject = Subject {
+            id: arrival.id(),
+            facts: arrival.facts(),
+            visitors: arrival.visitors(),
+            described: arrival.class().is_web() == self.question.class.is_web(),
+            entry: None,
+        };
         match self.admit(subject).await {
             // Nothing of what follows crosses from GitLab any more.
             Ok(granted) if arrival.is_complete() => self.growing(arrival, granted, Outcome::Hit),
             Ok(granted) => self.growing(arrival, granted, Outcome::Collapsed),
-            Err(Turned::Other(Relation::Unproven)) => {
+            Err(Turned::Other(other)) if other.relation == Relation::Unproven => {
                 // Nothing says that it is another one, and its end will say whether it is this one.
                 flight.settled().await;
                 Step::Again
@@ -192,14 +279,16 @@ impl Asking<'_> {
     }
 
     fn growing(&self, arrival: &Arc<Arrival>, granted: Granted, outcome: Outcome) -> Step {
-        let (kept, fresh) = granted.said.map(|said| (said.kept, said.fresh)).unzip();
+        let (described, fresh) = granted.said.map(|said| (said.described, said.fresh)).unzip();
+        let kept = described.and_then(|described| kept(described, self.question.class, arrival.kept()));
         let entity = Entity {
             etag: arrival.etag(),
             modified: arrival.facts().modified,
             length: arrival.facts().length,
-            kept: kept.as_ref().filter(|kept| !kept.describes_nothing()).unwrap_or(arrival.kept()),
+            fields: kept.as_ref().unwrap_or(arrival.kept()).fields().clone(),
             fresh,
             age: (outcome != Outcome::Stored).then(|| self.exchange.started.since(arrival.began())),
+            ranges: true,
         };
         let source = |span: serve::Span| {
             let growing = arrival.draft().follow(&granted.grant, span.start, span.end)?;
@@ -211,32 +300,54 @@ impl Asking<'_> {
     /// A fill came to nothing: those whom GitLab refuses go, the others contend for the lead.
     async fn inquire(&self) -> Step {
         match self.proxy.access.inquire(&self.caller, &self.question).await {
-            Admission::Other(..) | Admission::Granted(_) | Admission::Overtaken => Step::Again,
-            Admission::Refused(refusal) => self.refused(refusal).await,
-            Admission::NotOurs => Step::Pass(Outcome::NotArchive),
-            Admission::Down(error) => down(&error),
+            Admission::Other(_) => Step::Again,
+            admission => self.turned(admission).await,
         }
     }
 
-    async fn admit(&self, subject: Subject<'_>) -> Result<Granted, Turned> {
+    pub(super) async fn admit(&self, subject: Subject<'_>) -> Result<Granted, Turned> {
         match self.proxy.access.admit(&self.caller, &self.question, subject).await {
             Admission::Granted(granted) => Ok(granted),
-            Admission::Other(other) => Err(Turned::Other(other.relation)),
-            Admission::Refused(refusal) => Err(Turned::Step(self.refused(refusal).await)),
-            Admission::NotOurs => Err(Turned::Step(Step::Pass(Outcome::NotArchive))),
-            Admission::Down(error) => Err(Turned::Step(down(&error))),
-            Admission::Overtaken => Err(Turned::Step(Step::Again)),
+            Admission::Other(other) => Err(Turned::Other(Box::new(other))),
+            admission => Err(Turned::Step(self.turned(admission).await)),
+        }
+    }
+
+    /// What to do where nothing was granted.
+    async fn turned(&self, admission: Admission) -> Step {
+        match admission {
+            Admission::Refused(refusal) => self.refused(refusal).await,
+            Admission::NotOurs => Step::Pass(Outcome::NotArchive),
+            Admission::Down(error) => down(&error),
+            Admission::Other(_) | Admission::Granted(_) | Admission::Overtaken => Step::Again,
         }
     }
 
     async fn refused(&self, refusal: Refusal) -> Step {
         if refusal.gone {
-            self.proxy.fills.invalidate(self.question.job).await;
+            self.proxy.fills.invalidate(self.question.key).await;
         }
         if is_head(&self.exchange.parts) {
             return Step::Pass(Outcome::Refused);
         }
         (Outcome::Refused, answer::refusal(refusal)).into()
+    }
+}
+
+/// Notes what GitLab said of an archive besides yes; returns what belongs to this answer alone.
+pub(super) fn learn(archive: &Archive, class: Class, said: Said) -> HeaderMap {
+    let kept = kept(said.described, class, &archive.kept(class));
+    archive.learn(said.facts, class, kept);
+    said.fresh
+}
+
+/// How GitLab describes an archive now, if it says so; `known` is how it did before.
+fn kept(described: Described, class: Class, known: &Kept) -> Option<Kept> {
+    match described {
+        Described::By(kept) if kept.describes_nothing() && !class.is_entry() => None,
+        Described::Silent => None,
+        Described::By(kept) => Some(kept),
+        Described::Elsewhere(instead) => Some(known.overridden(instead.disposition, instead.kind)),
     }
 }
 
@@ -254,8 +365,8 @@ fn down(error: &upstream::Error) -> Step {
 }
 
 /// Why a caller wasn't let in to a subject.
-enum Turned {
+pub(super) enum Turned {
     /// GitLab has something else for him, or something that isn't proven to be the subject.
-    Other(Relation),
+    Other(Box<Other>),
     Step(Step),
 }

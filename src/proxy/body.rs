@@ -1,5 +1,6 @@
 //! Bodies on their way to a client.
 
+use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::entries::Checked;
 use crate::fill::Arrival;
 use crate::num::to_u64;
 use crate::store::{Growing, Slices};
@@ -22,10 +24,16 @@ pub(crate) type Error = Box<dyn StdError + Send + Sync>;
 pub enum Body {
     /// Text of ours, or a refusal of GitLab's; also no body.
     Whole(Bytes),
+    /// An entry that is kept unpacked.
+    Stored(Bytes),
     /// Slices of an archive.
     Slices(Slices),
     /// An archive that is arriving; it stays counted while it is read.
     Growing(Growing, Arc<Arrival>),
+    /// An entry of an archive, checked on its way.
+    Entry(Box<Checked>),
+    /// One after the other, of known lengths: several ranges, or a gzip member.
+    Chain(Chain),
     /// GitLab's, passed through: what was read already, and the rest.
     Through(Bytes, Fetched),
 }
@@ -45,10 +53,44 @@ impl Body {
     /// Where its bytes come from.
     pub(super) const fn from(&self) -> From {
         match self {
-            Self::Slices(_) => From::Store,
+            Self::Stored(_) | Self::Slices(_) | Self::Entry(_) => From::Store,
+            Self::Chain(chain) => chain.from,
             Self::Growing(..) => From::Fill,
             Self::Whole(_) | Self::Through(..) => From::Upstream,
         }
+    }
+}
+
+/// Bodies one after the other.
+#[derive(Debug)]
+pub struct Chain {
+    bodies: VecDeque<Body>,
+    left: u64,
+    from: From,
+}
+
+impl Chain {
+    /// Chains bodies; `None` if the length of one isn't known.
+    pub(super) fn new(bodies: impl IntoIterator<Item = Body>, from: From) -> Option<Self> {
+        let bodies: VecDeque<Body> = bodies.into_iter().collect();
+        let mut left: u64 = 0;
+        for body in &bodies {
+            left = left.checked_add(body.size_hint().exact()?)?;
+        }
+        Some(Self { bodies, left, from })
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        while let Some(body) = self.bodies.front_mut() {
+            let next = ready!(Pin::new(body).poll_frame(cx));
+            if let Some(frame) = next {
+                let length = frame.as_ref().map_or(0, |frame| frame.data_ref().map_or(0, Bytes::len));
+                self.left = self.left.saturating_sub(to_u64(length));
+                return Poll::Ready(Some(frame));
+            }
+            self.bodies.pop_front();
+        }
+        Poll::Ready(None)
     }
 }
 
@@ -64,10 +106,14 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         match &mut *self {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Whole(bytes) | Self::Stored(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) | Self::Stored(bytes) => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
             Self::Slices(slices) => slices.poll_next(cx).map(slice),
             Self::Growing(growing, _) => growing.poll_next(cx).map(slice),
+            Self::Entry(entry) => entry.poll_next(cx).map(slice),
+            Self::Chain(chain) => chain.poll_frame(cx),
             Self::Through(first, _) if !first.is_empty() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(first)))))
             }
@@ -86,18 +132,22 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Whole(bytes) | Self::Stored(bytes) => bytes.is_empty(),
             Self::Through(first, rest) => first.is_empty() && rest.is_end_stream(),
             Self::Slices(slices) => slices.remaining() == 0,
             Self::Growing(growing, _) => growing.remaining() == Some(0),
+            Self::Entry(entry) => entry.remaining() == 0,
+            Self::Chain(chain) => chain.left == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(to_u64(bytes.len())),
+            Self::Whole(bytes) | Self::Stored(bytes) => SizeHint::with_exact(to_u64(bytes.len())),
             Self::Slices(slices) => SizeHint::with_exact(slices.remaining()),
             Self::Growing(growing, _) => growing.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Entry(entry) => SizeHint::with_exact(entry.remaining()),
+            Self::Chain(chain) => SizeHint::with_exact(chain.left),
             Self::Through(first, rest) => match rest.size_hint().exact() {
                 Some(size) => SizeHint::with_exact(size.saturating_add(to_u64(first.len()))),
                 None => SizeHint::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use super::body::Body;
 use super::{Exchange, Proxy, answer, is_head};
 use crate::access::Caller;
 use crate::hop;
+use crate::key::Key;
 use crate::route::Write;
 use crate::telemetry::Outcome;
 use crate::upstream::{self, Kind};
@@ -38,6 +39,25 @@ pub(super) async fn pass(
     }
 }
 
+/// Passes on a request on an artifact route that larder doesn't answer itself. The tag that older GitLab gives to
+/// everything neither goes out nor comes in: a client that has it would be told that anything is unchanged.
+pub(super) async fn read(
+    proxy: &Arc<Proxy>,
+    mut exchange: Exchange,
+    outcome: Outcome,
+) -> (Outcome, Response<Body>) {
+    if answer::asks_by_constant(&exchange.fields) {
+        let mut fields = HeaderMap::clone(&exchange.fields);
+        fields.remove(header::IF_NONE_MATCH);
+        exchange.fields = Arc::new(fields);
+    }
+    let (outcome, mut response) = pass(proxy, exchange, outcome).await;
+    answer::forget_constant(response.headers_mut());
+    let status = response.status();
+    let refused = outcome == Outcome::Missed && (status.is_client_error() || status.is_server_error());
+    (if refused { Outcome::Refused } else { outcome }, response)
+}
+
 /// Passes a change on, in a task of its own: a client who leaves before GitLab has answered has changed it all the
 /// same.
 pub(super) async fn write(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcome, Response<Body>) {
@@ -57,8 +77,15 @@ async fn change(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcom
     let (outcome, response) = pass(proxy, exchange, Outcome::Write).await;
     if write.was_done(response.status()) {
         match write {
-            Write::Archive(job) => proxy.fills.invalidate(job).await,
-            Write::Grants(job) => proxy.access.epochs().invalidate(job, || ()),
+            Write::Archive(job) => {
+                proxy.fills.invalidate(Key::Job(job)).await;
+                proxy.access.epochs().invalidate_refs();
+            }
+            Write::Upload(job) => proxy.fills.invalidate(Key::Job(job)).await,
+            Write::Grants(job) => {
+                proxy.access.epochs().invalidate(Key::Job(job), || ());
+                proxy.access.epochs().invalidate_refs();
+            }
             Write::Job => proxy.access.end_job(&caller, query.as_deref()),
             Write::Broad => proxy.access.epochs().invalidate_all(),
         }

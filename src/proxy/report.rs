@@ -74,11 +74,10 @@ impl Report {
     /// The request's route is known.
     pub(super) fn route(&mut self, route: &Route) {
         (self.route, self.job) = match route {
-            Route::Read(question) => match question.class {
-                Class::Job => (metrics::Route::JobArchive, Some(question.job)),
-                Class::Runner => (metrics::Route::RunnerArchive, Some(question.job)),
-            },
-            Route::Write(Write::Archive(job) | Write::Grants(job)) => (metrics::Route::Write, Some(*job)),
+            Route::Read(question) => (named(question.class), question.key.job()),
+            Route::Write(Write::Archive(job) | Write::Upload(job) | Write::Grants(job)) => {
+                (metrics::Route::Write, Some(*job))
+            }
             Route::Write(Write::Job | Write::Broad) => (metrics::Route::Write, None),
             Route::Pass => (metrics::Route::Pass, None),
         };
@@ -90,6 +89,18 @@ impl Report {
     /// The answer's head is known.
     pub(super) fn head(&mut self, outcome: Outcome, status: StatusCode) {
         self.headed = Some((outcome, status, self.clock.now()));
+    }
+}
+
+const fn named(class: Class) -> metrics::Route {
+    match class {
+        Class::Job => metrics::Route::JobArchive,
+        Class::Runner => metrics::Route::RunnerArchive,
+        Class::Ref => metrics::Route::RefArchive,
+        Class::Web => metrics::Route::WebArchive,
+        Class::JobEntry => metrics::Route::JobEntry,
+        Class::RefEntry => metrics::Route::RefEntry,
+        Class::WebEntry => metrics::Route::WebEntry,
     }
 }
 

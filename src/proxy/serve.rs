@@ -1,13 +1,14 @@
-//! An archive as an answer: preconditions, ranges, fields, body.
+//! An archive, or an entry of one, as an answer: preconditions, ranges, fields, body.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Proxy;
-use super::body::Body;
+use super::body::{Body, Chain};
 use crate::access::Other;
 use crate::archive::{MAGIC, begins_as_zip};
 use crate::conditional::{self, Decision, Validators};
@@ -16,20 +17,26 @@ use crate::grant::judge;
 use crate::grant::{Etag, Facts};
 use crate::key::Key;
 use crate::num::to_u64;
+use crate::range::multipart::{Multipart, Piece};
 use crate::range::{self, Asked};
+use crate::secret::hex;
+use crate::telemetry::metrics::From;
 use crate::upstream::Fetched;
 
-/// What is said of an archive.
+/// What is said of an archive, or of an entry.
 pub(super) struct Entity<'a> {
     pub(super) etag: Option<&'a Etag>,
     pub(super) modified: Option<u64>,
     /// `None`: not known before its end.
     pub(super) length: Option<u64>,
-    pub(super) kept: &'a Kept,
+    /// What describes it, and protects who opens it.
+    pub(super) fields: HeaderMap,
     /// Fields of the answer that GitLab gave to this very request's question.
     pub(super) fresh: Option<HeaderMap>,
     /// How long ago GitLab vouched for it; `None` if it comes from GitLab now.
     pub(super) age: Option<Duration>,
+    /// Whether parts of it may be asked for.
+    pub(super) ranges: bool,
 }
 
 /// What decides how much of an archive is sent.
@@ -47,54 +54,90 @@ pub(super) struct Span {
     pub(super) end: Option<u64>,
 }
 
+impl std::convert::From<Range<u64>> for Span {
+    fn from(range: Range<u64>) -> Self {
+        Self { start: range.start, end: Some(range.end) }
+    }
+}
+
 impl Span {
     pub(super) fn within(self, length: u64) -> Range<u64> {
         self.start..self.end.unwrap_or(length)
     }
 }
 
-/// Answers a GET or HEAD for an archive. `source` opens the bytes, for those that a grant opens them to.
+/// Answers a GET or HEAD. `source` opens the bytes, for those that a grant opens them to.
 pub(super) fn respond(
     request: Request<'_>,
     entity: Entity<'_>,
-    source: impl FnOnce(Span) -> Option<Body>,
+    mut source: impl FnMut(Span) -> Option<Body>,
 ) -> Response<Body> {
     let validators = Validators { etag: entity.etag, modified: entity.modified };
     let decision = conditional::decide(request.fields, validators);
-    let mut fields = described(entity.etag, entity.kept);
-    fields.extend(entity.fresh.unwrap_or_default());
-    if let Some(age) = entity.age {
-        fields.insert(header::AGE, HeaderValue::from(age.as_secs()));
-    }
-    let asked = match (decision, entity.length) {
+    let length = entity.length;
+    let ranges = entity.ranges && length.is_some();
+    let mut fields = described(entity);
+    let asked = match (decision, length) {
         (Decision::NotModified, _) => return without_body(StatusCode::NOT_MODIFIED, fields),
         (Decision::Failed, _) => return without_body(StatusCode::PRECONDITION_FAILED, fields),
-        (Decision::Send, Some(length)) if !request.head => asked(request, length),
+        (Decision::Send, Some(length)) if ranges && !request.head => asked(request, length),
         _ => Asked::Whole,
     };
-    if let Some(length) = entity.length {
+    if ranges {
         fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if request.head {
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            return answer(StatusCode::OK, fields, Body::empty());
-        }
     }
-    let (status, span) = match asked {
-        Asked::Whole => (StatusCode::OK, Span { start: 0, end: entity.length }),
+    if let (Some(length), true) = (length, request.head) {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        return answer(StatusCode::OK, fields, Body::empty());
+    }
+    let (status, body) = match asked {
+        Asked::Whole => (StatusCode::OK, source(Span { start: 0, end: length })),
         Asked::Part(range) => {
-            content_range(&mut fields, &format!("{}-{}", range.start, range.end - 1), entity.length);
-            (StatusCode::PARTIAL_CONTENT, Span { start: range.start, end: Some(range.end) })
+            content_range(&mut fields, &format!("{}-{}", range.start, range.end - 1), length);
+            (StatusCode::PARTIAL_CONTENT, source(Span::from(range)))
+        }
+        Asked::Parts(parts) => {
+            let body = several(parts, length.unwrap_or_default(), &mut fields, source);
+            (StatusCode::PARTIAL_CONTENT, body)
         }
         Asked::Nothing => {
-            content_range(&mut fields, "*", entity.length);
+            content_range(&mut fields, "*", length);
             return without_body(StatusCode::RANGE_NOT_SATISFIABLE, fields);
         }
     };
-    match source(span) {
+    match body {
         Some(body) => answer(status, fields, body),
         // A grant that doesn't name these bytes opens nothing; it got here by a mistake of ours.
         None => without_body(StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new()),
     }
+}
+
+/// Several ranges as one body (RFC 9110, 14.6).
+fn several(
+    parts: Vec<Range<u64>>,
+    length: u64,
+    fields: &mut HeaderMap,
+    mut source: impl FnMut(Span) -> Option<Body>,
+) -> Option<Body> {
+    let kind = fields.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
+    let boundary = boundary();
+    let multipart = Multipart::new(parts, length, kind.as_deref(), &boundary);
+    fields.insert(header::CONTENT_TYPE, HeaderValue::try_from(multipart.content_type()).ok()?);
+    let body = |piece| match piece {
+        Piece::Text(text) => Some(Body::Whole(text)),
+        Piece::Bytes(range) => source(Span::from(range)),
+    };
+    let bodies: Vec<Body> = multipart.pieces().into_iter().map(body).collect::<Option<_>>()?;
+    let from = bodies.get(1).map_or(From::Store, Body::from);
+    Chain::new(bodies, from).map(Body::Chain)
+}
+
+/// A line that no archive holds but by a chance of 2^-120: 30 random hexadecimal digits.
+fn boundary() -> String {
+    let mut random = [0; 15];
+    // Without random bytes the line is a constant one: still framing, as lengths are counted.
+    let _ = SystemRandom::new().fill(&mut random);
+    hex(&random)
 }
 
 fn asked(request: Request<'_>, length: u64) -> Asked {
@@ -105,10 +148,15 @@ fn asked(request: Request<'_>, length: u64) -> Asked {
     }
 }
 
-fn described(etag: Option<&Etag>, kept: &Kept) -> HeaderMap {
-    let mut fields = kept.fields().clone();
-    if let Some(etag) = etag.and_then(|etag| HeaderValue::try_from(etag.as_str()).ok()) {
+/// The fields of an answer with a body of its own.
+fn described(entity: Entity<'_>) -> HeaderMap {
+    let mut fields = entity.fields;
+    if let Some(etag) = entity.etag.and_then(|etag| HeaderValue::try_from(etag.as_str()).ok()) {
         fields.insert(header::ETAG, etag);
+    }
+    fields::add_fresh(&mut fields, entity.fresh.unwrap_or_default());
+    if let Some(age) = entity.age {
+        fields.insert(header::AGE, HeaderValue::from(age.as_secs()));
     }
     fields
 }
@@ -161,8 +209,15 @@ pub(super) async fn describe(
     let length = Some(facts.length?);
     let etag = proxy.fills.entity_tag(key, &facts);
     let fresh = Some(fields::fresh(&other.fields));
-    let entity =
-        Entity { etag: etag.as_ref(), modified: facts.modified, length, kept: &kept, fresh, age: None };
+    let entity = Entity {
+        etag: etag.as_ref(),
+        modified: facts.modified,
+        length,
+        fields: kept.fields().clone(),
+        fresh,
+        age: None,
+        ranges: true,
+    };
     Some(respond(request, entity, |_| None))
 }
 

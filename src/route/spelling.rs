@@ -10,11 +10,33 @@ pub(super) fn project(segment: &str) -> Option<&str> {
 /// At least two segments joined by an encoded slash, none empty, `.` or `..`.
 fn is_encoded_path(segment: &str) -> bool {
     let Some(path) = decode(segment) else { return false };
-    let plain = |part: &[u8]| {
-        !matches!(part, b"" | b"." | b"..")
-            && part.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-    };
-    path.contains(&b'/') && path.split(|b| *b == b'/').all(plain)
+    path.contains(&b'/') && path.split(|b| *b == b'/').all(is_plain_segment)
+}
+
+/// Whether a segment of a path is made of a path's characters (`lib/gitlab/path_regex.rb`), and leads nowhere else.
+fn is_plain_segment(part: &[u8]) -> bool {
+    !matches!(part, b"" | b"." | b"..")
+        && part.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// A project's full path as it stands in the browser's routes: plain segments, at least two.
+pub(super) fn web_project(path: &str) -> Option<&str> {
+    let plain = path.contains('/') && path.as_bytes().split(|b| *b == b'/').all(is_plain_segment);
+    plain.then_some(path)
+}
+
+/// The name of an entry or a ref, decoded; `None` if GitLab refuses it (bad UTF-8, NUL) or some server might read it
+/// otherwise: empty and dot segments, control bytes, `;`. A segment that hides `raw` or `download` behind an encoded
+/// slash might split the path elsewhere.
+pub(super) fn name(raw: &str) -> Option<String> {
+    let decoded = String::from_utf8(decode(raw)?).ok()?;
+    let disputed = |c: char| c.is_control() || c == ';';
+    let odd = decoded.contains(disputed) || decoded.split('/').any(|part| matches!(part, "" | "." | ".."));
+    let hides = raw.split('/').filter_map(decode).any(|segment| {
+        segment.contains(&b'/')
+            && segment.split(|b| *b == b'/').any(|part| matches!(part, b"raw" | b"download"))
+    });
+    (!odd && !hides).then_some(decoded)
 }
 
 /// Percent-decoding; `None` for a `%` without two hexadecimal digits.

@@ -12,8 +12,10 @@ use crate::key::JobId;
 /// [`Write::Broad`] as soon as it might concern artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
-    /// The job's archive is gone or another one: A7, A9, R2.
+    /// The job's archive is gone: A7, A9. Refs may have led to it.
     Archive(JobId),
+    /// The job has another archive, which no ref leads to before its pipeline has succeeded: R2.
+    Upload(JobId),
     /// The job's archive stays, who may have it may have changed: A6.
     Grants(JobId),
     /// A running job reports; when it has ended its token is worthless (`PUT /jobs/:id`).
@@ -41,11 +43,12 @@ fn known(root: &str, method: &Method, path: &str) -> Option<Write> {
     let segments = api_segments(root, path)?;
     match (method.as_str(), segments) {
         ("DELETE", [Some("projects"), Some(_), Some("jobs"), Some(job), Some("artifacts"), None, ..])
-        | (
-            "POST",
-            [Some("projects"), Some(_), Some("jobs"), Some(job), Some("erase"), None, ..]
-            | [Some("jobs"), Some(job), Some("artifacts"), None, ..],
-        ) => JobId::parse(job).map(Write::Archive),
+        | ("POST", [Some("projects"), Some(_), Some("jobs"), Some(job), Some("erase"), None, ..]) => {
+            JobId::parse(job).map(Write::Archive)
+        }
+        ("POST", [Some("jobs"), Some(job), Some("artifacts"), None, ..]) => {
+            JobId::parse(job).map(Write::Upload)
+        }
         (
             "POST",
             [Some("projects"), Some(_), Some("jobs"), Some(job), Some("artifacts"), Some("keep"), None, ..],
@@ -83,7 +86,7 @@ mod tests {
         for (method, path, expected) in [
             ("DELETE", "/api/v4/projects/7/jobs/42/artifacts", Some(Write::Archive(job))),
             ("POST", "/api/v4/projects/g%2Fp/jobs/42/erase", Some(Write::Archive(job))),
-            ("POST", "/api/v4/jobs/42/artifacts", Some(Write::Archive(job))),
+            ("POST", "/api/v4/jobs/42/artifacts", Some(Write::Upload(job))),
             ("POST", "/api/v4/projects/7/jobs/42/artifacts/keep", Some(Write::Grants(job))),
             ("PUT", "/api/v4/jobs/42", Some(Write::Job)),
             ("DELETE", "/api/v4/projects/7/artifacts", Some(Write::Broad)),

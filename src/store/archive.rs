@@ -1,5 +1,6 @@
 //! An archive that is whole and open.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +14,15 @@ use super::slices::Slices;
 use crate::fields::Kept;
 use crate::grant::{Facts, Grant, Visitors};
 use crate::key::{ArchiveId, Key};
+use crate::num::to_usize;
 use crate::route::Class;
 
 /// An open archive. While anything refers to it, its bytes can be read, even after it has left the store.
 #[derive(Debug)]
 pub struct Archive {
     record: Record,
+    /// The fields it was filled with.
+    filled: Arc<Kept>,
     bytes: u64,
     data: Arc<Data>,
     shared: Arc<Shared>,
@@ -31,8 +35,8 @@ pub struct Archive {
 #[derive(Debug)]
 struct Learned {
     facts: Facts,
-    /// By route; the ones it was filled with until GitLab gives others.
-    kept: [Arc<Kept>; Class::ALL.len()],
+    /// By route, once GitLab has described it there.
+    kept: [Option<Arc<Kept>>; Class::ALL.len()],
 }
 
 impl Archive {
@@ -43,11 +47,9 @@ impl Archive {
         visitors: Arc<Visitors>,
         shared: Arc<Shared>,
     ) -> Self {
-        let kept = Arc::new(record.kept.clone());
-        let learned =
-            Learned { facts: record.facts.clone(), kept: std::array::from_fn(|_| Arc::clone(&kept)) };
-        let learned = Mutex::new(learned);
-        Self { record, bytes, data, shared, retired: AtomicBool::new(false), visitors, learned }
+        let filled = Arc::new(record.kept.clone());
+        let learned = Mutex::new(Learned { facts: record.facts.clone(), kept: Default::default() });
+        Self { record, filled, bytes, data, shared, retired: AtomicBool::new(false), visitors, learned }
     }
 
     /// What it is stored under.
@@ -75,29 +77,58 @@ impl Archive {
         self.learned.lock().facts.clone()
     }
 
-    /// Remembers facts that GitLab added, and the fields it gives on this route.
-    pub fn learn(&self, facts: Facts, class: Class, kept: Kept) {
+    /// Remembers facts that GitLab added, and the fields it gives on this route if it said so now. What is known of the
+    /// archive's end and digest comes from its own bytes and stays.
+    pub fn learn(&self, facts: Facts, class: Class, kept: Option<Kept>) {
         let mut learned = self.learned.lock();
-        learned.facts = facts;
-        if let (false, Some(slot)) = (kept.describes_nothing(), learned.kept.get_mut(class.index())) {
-            *slot = Arc::new(kept);
+        let Facts { tail, sha256, .. } = std::mem::take(&mut learned.facts);
+        learned.facts = Facts { tail, sha256, ..facts };
+        if let (Some(kept), Some(slot)) = (kept, learned.kept.get_mut(class.index())) {
+            *slot = Some(Arc::new(kept));
         }
     }
 
-    /// The fields GitLab gives on this route, or gave when the archive was filled.
+    /// The fields GitLab gives on this route, or gave on another one when the archive was filled.
     pub fn kept(&self, class: Class) -> Arc<Kept> {
-        let [job, runner] = &self.learned.lock().kept;
-        Arc::clone(match class {
-            Class::Job => job,
-            Class::Runner => runner,
-        })
+        let learned = self.learned.lock();
+        let kept = learned.kept.get(class.index()).and_then(Option::as_ref);
+        Arc::clone(kept.unwrap_or(&self.filled))
+    }
+
+    /// Whether it is known how GitLab describes it on this route: the API's routes for whole archives agree.
+    pub fn is_described(&self, class: Class) -> bool {
+        let alike = self.record.class.is_web() == class.is_web();
+        alike || self.learned.lock().kept.get(class.index()).is_some_and(Option::is_some)
     }
 
     /// A range of its bytes; nothing without a grant that names it, and nothing beyond its end.
     pub fn slices(self: &Arc<Self>, grant: &Grant, range: Range<u64>) -> Option<Slices> {
         let inside = range.start <= range.end && range.end <= self.record.length;
-        let fits = grant.fits(self.id(), self.record.facts.tail.as_deref());
-        (fits && inside).then(|| Slices::new(Arc::clone(self), range))
+        (self.is_opened_by(grant) && inside).then(|| Slices::new(Arc::clone(self), range))
+    }
+
+    /// Reads its bytes for larder's own eyes: what is found there leaves only as [slices](Self::slices) do. Blocks; never
+    /// through a mapping.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let inside = buffer.len().min(to_usize(self.record.length.saturating_sub(at)));
+        self.data.read_some(buffer.get_mut(..inside).unwrap_or_default(), at)
+    }
+
+    /// Its last `span` bytes, or all if there are fewer, for larder's own eyes.
+    pub async fn end(self: &Arc<Self>, span: u64) -> io::Result<Vec<u8>> {
+        let archive = Arc::clone(self);
+        crate::rt::blocking(move || {
+            let length = archive.record.length;
+            let mut end = vec![0; to_usize(span.min(length))];
+            archive.data.read_into(&mut end, length - span.min(length))?;
+            Ok(end)
+        })
+        .await?
+    }
+
+    /// Whether a grant names it, and was given for an archive that ends like this one.
+    pub fn is_opened_by(&self, grant: &Grant) -> bool {
+        grant.fits(self.id(), self.record.facts.tail.as_deref())
     }
 
     /// Whether it has left the store.

@@ -87,6 +87,11 @@ impl Data {
         self.file.read_exact_at(buffer, at)
     }
 
+    /// The same, as much as is there in one go.
+    pub(super) fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, at)
+    }
+
     fn is_at_hand(&self, map: &Map, from: u64, to: u64) -> bool {
         let one_slice = to_u64(map.len()) <= SLICE;
         let spare = |left: u32| left.checked_sub(1).filter(|_| one_slice);

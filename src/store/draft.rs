@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use ring::digest::{self, SHA256};
 use tokio::sync::watch;
 use twox_hash::xxhash3_128;
 
@@ -23,7 +24,7 @@ use super::record::CHUNK;
 use super::reserve::Reservation;
 use super::slices::Growing;
 use crate::grant::facts::TAIL;
-use crate::grant::{Grant, Visitors};
+use crate::grant::{Grant, Sha256, Visitors};
 use crate::key::{ArchiveId, Key};
 use crate::num::{to_u64, to_usize};
 
@@ -133,7 +134,13 @@ impl Draft {
 
     /// Its writer. There is one.
     pub fn writer(self: &Arc<Self>) -> Writer {
-        Writer { draft: Arc::clone(self), at: 0, hasher: xxhash3_128::Hasher::new(), chunks: Vec::new() }
+        Writer {
+            draft: Arc::clone(self),
+            at: 0,
+            hasher: xxhash3_128::Hasher::new(),
+            chunks: Vec::new(),
+            digest: digest::Context::new(&SHA256),
+        }
     }
 
     /// Who was let in to it; the archive that it becomes remembers them.
@@ -196,6 +203,8 @@ pub struct Written {
     pub chunks: Vec<u128>,
     /// The last bytes.
     pub tail: Vec<u8>,
+    /// SHA-256 of all.
+    pub sha256: Sha256,
 }
 
 /// Appends to a draft. Its methods block.
@@ -204,6 +213,7 @@ pub struct Writer {
     at: u64,
     hasher: xxhash3_128::Hasher,
     chunks: Vec<u128>,
+    digest: digest::Context,
 }
 
 impl Writer {
@@ -220,6 +230,7 @@ impl Writer {
             .write_all_at(bytes, self.at)
             .map_err(|reason| Error::Io { doing: "write", reason })?;
         self.hash(bytes);
+        self.digest.update(bytes);
         self.at = end;
         self.draft.progress.send_modify(|progress| progress.written = end);
         Ok(())
@@ -236,10 +247,16 @@ impl Writer {
         self.draft.data.file().read_at(buffer.get_mut(..inside).unwrap_or_default(), at)
     }
 
-    /// Ends the writing: the draft must have its declared length. Says so to the readers.
-    pub fn finish(mut self) -> Result<Written, Error> {
+    /// Ends the writing: the draft must have its declared length, and its SHA-256 if GitLab told that. Says so to the
+    /// readers.
+    pub fn finish(mut self, told: Option<Sha256>) -> Result<Written, Error> {
         if self.draft.length.is_some_and(|length| length != self.at) {
             return Err(Error::TooShort);
+        }
+        let digest = self.digest.clone().finish();
+        let sha256 = Sha256::new(digest.as_ref().try_into().unwrap_or_default());
+        if told.is_some_and(|told| told != sha256) {
+            return Err(Error::OtherDigest);
         }
         if !self.at.is_multiple_of(CHUNK) {
             self.chunks.push(self.hasher.finish_128());
@@ -251,7 +268,7 @@ impl Writer {
             .read_into(&mut tail, from)
             .map_err(|reason| Error::Io { doing: "read back", reason })?;
         self.draft.progress.send_modify(|progress| progress.end = End::Whole);
-        Ok(Written { length: self.at, chunks: self.chunks, tail })
+        Ok(Written { length: self.at, chunks: self.chunks, tail, sha256 })
     }
 
     /// Adds to the checksum of the present chunk, and begins the next where one ends.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::shelf::Slot;
-use crate::key::{ArchiveId, JobId, Key};
+use crate::key::{ArchiveId, Key};
 
 /// Rows waiting to be written; at one more, a row is dropped: the files will say it at the next start.
 const QUEUE: usize = 16_384;
@@ -187,14 +187,16 @@ fn next_batch(changes: &Receiver<Change>) -> Option<sled::Batch> {
 
 fn add(batch: &mut sled::Batch, change: &Change) {
     match change {
-        Change::Put(key, slot) => batch.insert(&key.job().get().to_be_bytes(), row(*slot).as_slice()),
-        Change::Remove(key) => batch.remove(&key.job().get().to_be_bytes()),
+        Change::Put(key, slot) => batch.insert(key.to_bytes(), row(*slot).as_slice()),
+        Change::Remove(key) => batch.remove(key.to_bytes()),
     }
 }
 
-/// A row: ID, bytes, filled, used, each 8 bytes, big-endian.
+/// A row: ID, bytes, filled, used, marks, each 8 bytes, big-endian.
 fn row(slot: Slot) -> Vec<u8> {
-    [slot.id.get(), slot.bytes, slot.filled_at, slot.used_at].iter().flat_map(|n| n.to_be_bytes()).collect()
+    let [one, other] = slot.marks;
+    let numbers = [slot.id.get(), slot.bytes, slot.filled_at, slot.used_at, one, other];
+    numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
 }
 
 fn parse(key: &[u8], value: &[u8]) -> Option<(Key, Slot)> {
@@ -202,17 +204,19 @@ fn parse(key: &[u8], value: &[u8]) -> Option<(Key, Slot)> {
     let mut numbers = value.chunks(8).map(number);
     let mut next = || numbers.next().flatten();
     let (id, bytes, filled_at, used_at) = (next()?, next()?, next()?, next()?);
-    let job = JobId::parse(&number(key)?.to_string())?;
-    Some((Key::Job(job), Slot { id: ArchiveId::new(id), bytes, filled_at, used_at }))
+    let (id, marks) = (ArchiveId::new(id), [next()?, next()?]);
+    Some((Key::from_bytes(key)?, Slot { id, bytes, filled_at, used_at, marks }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::{JobId, RefId};
 
     fn entry(n: u64) -> (Key, Slot) {
-        let key = Key::Job(JobId::parse(&n.to_string()).unwrap());
-        (key, Slot { id: ArchiveId::new(n), bytes: 10, filled_at: 1, used_at: 2 })
+        let by_ref = Key::Ref(RefId::of([n.to_be_bytes().as_slice()]));
+        let key = if n == 3 { by_ref } else { Key::Job(JobId::parse(&n.to_string()).unwrap()) };
+        (key, Slot { id: ArchiveId::new(n), bytes: 10, filled_at: 1, used_at: 2, marks: [n, 0] })
     }
 
     #[test]

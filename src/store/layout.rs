@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! <dir>/lock                                   held while a larder runs
-//! <dir>/<instance>/archives/<shard>/<job>-<id>.zip
-//! <dir>/<instance>/archives/<shard>/<job>-<id>.rec   its rename is the commit
-//! <dir>/<instance>/incoming/<job>-<id>.zip     being filled; swept at start
+//! <dir>/<instance>/archives/<shard>/<key>-<id>.zip      a key is a job ID, or `ref` and a hash
+//! <dir>/<instance>/archives/<shard>/<key>-<id>.rec   its rename is the commit
+//! <dir>/<instance>/incoming/<key>-<id>.zip     being filled; swept at start
 //! <dir>/<instance>/index/                      sled; may be deleted at any time
 //! ```
 
@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::key::{ArchiveId, JobId, Key};
+use crate::key::{ArchiveId, Key};
 
 /// Shards: 256, so that a million archives are some 8,000 names a directory.
 const SHARDS: u64 = 256;
@@ -80,7 +80,7 @@ impl Layout {
     }
 
     pub(super) fn shard(&self, key: Key) -> PathBuf {
-        self.archives().join(format!("{:02x}", key.job().get() % SHARDS))
+        self.archives().join(format!("{:02x}", key.spread() % SHARDS))
     }
 
     pub(super) fn zip(&self, key: Key, id: ArchiveId) -> PathBuf {
@@ -110,25 +110,28 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 fn name(key: Key, id: ArchiveId, extension: &str) -> String {
-    format!("{}-{id}.{extension}", key.job())
+    format!("{key}-{id}.{extension}")
 }
 
 /// What a file name in a shard says: key, ID and extension.
 pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, &str)> {
     let (stem, extension) = name.split_once('.')?;
-    let (job, id) = stem.split_once('-')?;
-    Some((Key::Job(JobId::parse(job)?), ArchiveId::parse(id)?, extension))
+    let (key, id) = stem.split_once('-')?;
+    Some((Key::parse(key)?, ArchiveId::parse(id)?, extension))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::{JobId, RefId};
 
     #[test]
     fn names_say_what_they_hold() {
         let (key, id) = (Key::Job(JobId::parse("42").unwrap()), ArchiveId::new(255));
         assert_eq!(name(key, id, "zip"), "42-00000000000000ff.zip");
         assert_eq!(parse("42-00000000000000ff.zip"), Some((key, id, "zip")));
+        let by_ref = Key::Ref(RefId::of([b"main".as_slice()]));
+        assert_eq!(parse(&name(by_ref, id, "rec")), Some((by_ref, id, "rec")));
         for bad in
             ["42.zip", "x-00000000000000ff.zip", "42-ff.zip", "042-00000000000000ff.rec", ".zip", "42-"]
         {

@@ -9,7 +9,8 @@ use twox_hash::XxHash3_128;
 
 use crate::fields::Kept;
 use crate::grant::{Etag, Facts};
-use crate::key::{ArchiveId, JobId, Key};
+use crate::key::{ArchiveId, Key};
+use crate::route::Class;
 
 const MAGIC: &[u8; 8] = b"larder\0r";
 const VERSION: u32 = 1;
@@ -50,6 +51,8 @@ pub struct Record {
     pub etag: Option<Etag>,
     /// The fields clients get.
     pub kept: Kept,
+    /// The route on which GitLab gave them.
+    pub class: Class,
     /// XXH3-128 of each [`CHUNK`], in order.
     pub chunks: Vec<u128>,
 }
@@ -57,34 +60,33 @@ pub struct Record {
 /// The record as it is written: types whose form may not change within a version.
 #[derive(Serialize, Deserialize)]
 struct V1 {
-    job: u64,
+    key: Vec<u8>,
     id: u64,
     length: u64,
     filled_at: u64,
     facts: Facts,
     etag: Option<Etag>,
     kept: Kept,
+    class: u8,
     chunks: Vec<u128>,
     /// Which chunks are present, one bit each; absent: all. Room for archives that are filled piece by piece.
     present: Option<Vec<u8>>,
-    /// Other keys that the same bytes were proven to belong to. Room for refs.
-    also: Vec<Vec<u8>>,
 }
 
 impl Record {
     /// The record's bytes.
     pub fn encode(&self) -> Result<Vec<u8>, BadRecord> {
         let v1 = V1 {
-            job: self.key.job().get(),
+            key: self.key.to_bytes(),
             id: self.id.get(),
             length: self.length,
             filled_at: self.filled_at,
             facts: self.facts.clone(),
             etag: self.etag.clone(),
             kept: self.kept.clone(),
+            class: u8::try_from(self.class.index()).unwrap_or(u8::MAX),
             chunks: self.chunks.clone(),
             present: None,
-            also: Vec::new(),
         };
         let payload = postcard::to_stdvec(&v1).map_err(|_| BadRecord::Damaged("it can't be encoded"))?;
         let length = u32::try_from(payload.len()).map_err(|_| BadRecord::Damaged("it is too long"))?;
@@ -98,18 +100,20 @@ impl Record {
         let payload = payload(bytes)?;
         let v1: V1 =
             postcard::from_bytes(payload).map_err(|_| BadRecord::Damaged("its payload can't be read"))?;
-        let job = JobId::parse(&v1.job.to_string()).ok_or(BadRecord::Damaged("its job ID is none"))?;
+        let key = Key::from_bytes(&v1.key).ok_or(BadRecord::Damaged("its key is none"))?;
+        let class = Class::at(v1.class.into()).ok_or(BadRecord::Damaged("its route is none"))?;
         if v1.present.is_some() || v1.chunks.len() != chunks_of(v1.length) {
             return Err(BadRecord::Damaged("its chunks don't cover its length"));
         }
         Ok(Self {
-            key: Key::Job(job),
+            key,
             id: ArchiveId::new(v1.id),
             length: v1.length,
             filled_at: v1.filled_at,
             facts: v1.facts,
             etag: v1.etag,
             kept: v1.kept,
+            class,
             chunks: v1.chunks,
         })
     }
@@ -143,6 +147,7 @@ fn payload(bytes: &[u8]) -> Result<&[u8], BadRecord> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::key::JobId;
 
     pub(crate) fn record(job: u64, id: u64, length: u64) -> Record {
         Record {
@@ -153,6 +158,7 @@ pub(crate) mod tests {
             facts: Facts { length: Some(length), ..Facts::default() },
             etag: Etag::quoting("e"),
             kept: Kept::default(),
+            class: Class::Job,
             chunks: vec![7; chunks_of(length)],
         }
     }

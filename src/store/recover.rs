@@ -92,13 +92,13 @@ fn examine(layout: &Layout, key: Key, id: ArchiveId, found: Found, row: Option<&
     match read(layout, key, id) {
         Ok(slot) => Some(slot),
         Err(Some(reason @ BadRecord::Version(_))) => {
-            tracing::warn!(job = key.job().get(), %reason, "an archive in the store is left alone");
+            tracing::warn!(%key, %reason, "an archive in the store is left alone");
             None
         }
         Err(reason) => {
             let reason =
                 reason.map_or_else(|| "its files can't be read".to_owned(), |reason| reason.to_string());
-            tracing::warn!(job = key.job().get(), reason, "an archive in the store is dropped");
+            tracing::warn!(%key, reason, "an archive in the store is dropped");
             discard(layout, key, id);
             None
         }
@@ -113,7 +113,13 @@ fn read(layout: &Layout, key: Key, id: ArchiveId) -> Result<Slot, Option<BadReco
         return Err(Some(BadRecord::Damaged("it is another archive's")));
     }
     let bytes = length.saturating_add(to_u64(bytes.len()));
-    Ok(Slot { id, bytes, filled_at: record.filled_at, used_at: record.filled_at })
+    Ok(Slot {
+        id,
+        bytes,
+        filled_at: record.filled_at,
+        used_at: record.filled_at,
+        marks: record.facts.marks(),
+    })
 }
 
 fn discard(layout: &Layout, key: Key, id: ArchiveId) {

@@ -54,11 +54,13 @@ impl Shared {
         Self { layout, mode, index, shelf, hot, random: SystemRandom::new() }
     }
 
-    pub(super) fn touch(&self, key: Key, now: u64) -> Option<Slot> {
+    /// Where a key's archive is, used now.
+    pub(super) fn touch(&self, key: Key, now: u64) -> Option<(Key, Slot)> {
         let mut shelved = self.shelf.lock();
-        let slot = shelved.shelf.find(key)?;
-        shelved.shelf.touch(key, now);
-        Some(slot)
+        let holder = shelved.shelf.holder(key)?;
+        let slot = shelved.shelf.find(holder)?;
+        shelved.shelf.touch(holder, now);
+        Some((holder, slot))
     }
 
     /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
@@ -82,7 +84,7 @@ impl Shared {
                 Some(open)
             }
             Err(error) => {
-                tracing::warn!(job = key.job().get(), %error, "an archive in the store can't be used and is dropped");
+                tracing::warn!(%key, %error, "an archive in the store can't be used and is dropped");
                 let removed = self.take_out(key, Some(slot.id));
                 self.unlink(key, removed);
                 None
@@ -148,7 +150,7 @@ impl Shared {
         let bytes = record.length.saturating_add(overhead);
         let (data, visitors) = (Arc::clone(draft.data()), Arc::clone(draft.visitors()));
         let archive = Arc::new(Archive::new(record.clone(), bytes, data, visitors, Arc::clone(self)));
-        let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now };
+        let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now, marks: record.facts.marks() };
         draft.reservation().lock().keep(bytes);
         let mut shelved = self.shelf.lock();
         let replaced = shelved.shelf.place(key, slot);

@@ -2,10 +2,11 @@
 //!
 //! A plain, single-threaded structure: no files, no clock, no locks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use hashlink::LinkedHashMap;
 
+use super::also::Also;
 use crate::key::{ArchiveId, Key};
 
 /// There isn't room for this, whatever may be evicted.
@@ -29,6 +30,8 @@ pub struct Slot {
     pub filled_at: u64,
     /// When it was used last, seconds since the Unix epoch.
     pub used_at: u64,
+    /// By what it is found under another key; 0: by nothing.
+    pub marks: [u64; 2],
 }
 
 /// All archives, least recently used first.
@@ -38,6 +41,10 @@ pub struct Shelf {
     /// Bytes of archives, of reservations, and of unlinked files that are still read.
     taken: u64,
     slots: LinkedHashMap<Key, Slot>,
+    /// Which key has an archive with a mark. A hint: two archives may share one, and the last one is found.
+    marked: HashMap<u64, Key>,
+    /// Keys whose archive was proven to be another key's.
+    also: Also,
     /// Archives used since their use was last noted; never more than there are archives.
     touched: HashSet<Key>,
 }
@@ -45,12 +52,53 @@ pub struct Shelf {
 impl Shelf {
     /// An empty shelf for `budget` bytes.
     pub fn new(budget: u64) -> Self {
-        Self { budget, taken: 0, slots: LinkedHashMap::new(), touched: HashSet::new() }
+        Self {
+            budget,
+            taken: 0,
+            slots: LinkedHashMap::new(),
+            marked: HashMap::new(),
+            also: Also::default(),
+            touched: HashSet::new(),
+        }
     }
 
     /// The archive under a key.
     pub fn find(&self, key: Key) -> Option<Slot> {
         self.slots.get(&key).copied()
+    }
+
+    /// The key that has a key's archive: itself, or the one whose archive was proven to be the same.
+    pub fn holder(&self, key: Key) -> Option<Key> {
+        if self.slots.contains_key(&key) {
+            return Some(key);
+        }
+        let (holder, id) = self.also.get(key)?;
+        self.find(holder).filter(|slot| slot.id == id).map(|_| holder)
+    }
+
+    /// Notes that `holder`'s archive `id` was proven to be `key`'s as well.
+    pub fn join(&mut self, key: Key, holder: Key, id: ArchiveId) {
+        self.also.insert(key, holder, id);
+    }
+
+    /// Forgets that a key's archive is another key's; returns whose.
+    pub fn part(&mut self, key: Key) -> Option<Key> {
+        let holder = self.holder(key);
+        self.also.remove(key);
+        holder
+    }
+
+    /// The key of an archive with one of these marks.
+    pub fn marked(&self, marks: [u64; 2]) -> Option<Key> {
+        marks.iter().filter(|mark| **mark != 0).find_map(|mark| self.marked.get(mark)).copied()
+    }
+
+    fn unmark(&mut self, key: Key, slot: Slot) {
+        for mark in slot.marks {
+            if self.marked.get(&mark) == Some(&key) {
+                self.marked.remove(&mark);
+            }
+        }
     }
 
     /// Marks an archive as used now, the last to go.
@@ -90,9 +138,10 @@ impl Shelf {
         if needed > self.budget {
             return Err(NoRoom { wanted: bytes, budget: self.budget });
         }
-        for (key, _) in &victims {
+        for (key, slot) in &victims {
             self.slots.remove(key);
             self.touched.remove(key);
+            self.unmark(*key, *slot);
         }
         self.taken = self.taken.saturating_add(bytes);
         Ok(victims)
@@ -111,7 +160,13 @@ impl Shelf {
 
     /// Puts an archive in its place, whose bytes are taken already; returns the one that stood there.
     pub fn place(&mut self, key: Key, slot: Slot) -> Option<Slot> {
-        self.slots.insert(key, slot)
+        self.also.remove(key);
+        let replaced = self.slots.insert(key, slot);
+        if let Some(replaced) = replaced {
+            self.unmark(key, replaced);
+        }
+        self.marked.extend(slot.marks.into_iter().filter(|mark| *mark != 0).map(|mark| (mark, key)));
+        replaced
     }
 
     /// Puts an archive that was found on disk in its place and takes its bytes.
@@ -127,7 +182,9 @@ impl Shelf {
             return None;
         }
         self.touched.remove(&key);
-        self.slots.remove(&key)
+        let removed = self.slots.remove(&key)?;
+        self.unmark(key, removed);
+        Some(removed)
     }
 
     /// All archives, least recently used first.
@@ -161,7 +218,7 @@ mod tests {
     }
 
     fn slot(n: u64, bytes: u64) -> Slot {
-        Slot { id: ArchiveId::new(n), bytes, filled_at: 0, used_at: 0 }
+        Slot { id: ArchiveId::new(n), bytes, filled_at: 0, used_at: 0, marks: [n, 0] }
     }
 
     fn shelf(budget: u64, sizes: &[u64]) -> Shelf {
@@ -189,6 +246,24 @@ mod tests {
         assert!(shelf.reserve(60, |_| true).is_err());
         assert_eq!(shelf.reserve(101, |_| false), Err(NoRoom { wanted: 101, budget: 100 }));
         assert!(shelf.find(key(1)).is_some(), "nothing goes for what doesn't fit anyway");
+    }
+
+    #[test]
+    fn an_archive_is_found_by_its_marks_and_under_joined_keys_while_it_is_there() {
+        let mut shelf = shelf(100, &[10, 10]);
+        assert_eq!(shelf.marked([0, 2]), Some(key(2)));
+        assert_eq!(shelf.marked([0, 0]), None, "no mark is none of all");
+        shelf.join(key(9), key(2), ArchiveId::new(2));
+        assert_eq!(shelf.holder(key(9)), Some(key(2)));
+        shelf.place(key(2), slot(3, 10));
+        assert_eq!(shelf.holder(key(9)), None, "it is another one now");
+        assert_eq!((shelf.marked([2, 0]), shelf.marked([3, 0])), (None, Some(key(2))));
+        shelf.join(key(9), key(1), ArchiveId::new(1));
+        shelf.place(key(9), slot(4, 10));
+        assert_eq!(shelf.holder(key(9)), Some(key(9)), "its own comes first");
+        shelf.remove(key(9), None);
+        assert_eq!(shelf.holder(key(9)), None);
+        assert_eq!(shelf.part(key(9)), None);
     }
 
     proptest::proptest! {

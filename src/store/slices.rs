@@ -1,5 +1,6 @@
 //! Bytes on their way out: of an archive that is whole, and of one that is still arriving.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::ops::Range;
@@ -22,6 +23,12 @@ pub struct Slices {
     archive: Arc<Archive>,
     left: Range<u64>,
     reading: Option<Reading>,
+}
+
+impl fmt::Debug for Slices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slices").field("left", &self.left).finish_non_exhaustive()
+    }
 }
 
 impl Slices {

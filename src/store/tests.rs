@@ -20,7 +20,7 @@ fn key(n: u64) -> Key {
 }
 
 fn grant(id: ArchiveId, now: Moment) -> Grant {
-    Grant::new(Yes::for_test(), id, now, Epoch { job: 0, global: 0 }, None)
+    Grant::new(Yes::for_test(), id, now, Epoch { key: 0, global: 0 }, None)
 }
 
 struct Bench {
@@ -49,12 +49,12 @@ impl Bench {
         for piece in bytes.chunks(100_000) {
             writer.write(piece).unwrap();
         }
-        let written = writer.finish().unwrap();
+        let written = writer.finish(None).unwrap();
         let record = Record {
             length: written.length,
             chunks: written.chunks,
             filled_at: self.clock.now().unix_seconds(),
-            ..record::tests::record(draft.key().job().get(), draft.id().get(), 0)
+            ..record::tests::record(draft.key().job().unwrap().get(), draft.id().get(), 0)
         };
         self.store.commit(draft, &record, still).unwrap()
     }
@@ -220,7 +220,7 @@ async fn a_reader_who_was_shown_another_tail_gets_no_end() {
             Yes::for_test(),
             draft.id(),
             bench.clock.now(),
-            Epoch { job: 0, global: 0 },
+            Epoch { key: 0, global: 0 },
             Some(tail),
         );
         let mut growing = draft.follow(&grant, 0, None).unwrap();
@@ -228,7 +228,7 @@ async fn a_reader_who_was_shown_another_tail_gets_no_end() {
         writer.write(&pattern(3000)).unwrap();
         let first = std::future::poll_fn(|cx| growing.poll_next(cx)).await.unwrap().unwrap();
         assert_eq!(first.len(), 1976, "the end is held back until it can be compared");
-        writer.finish().unwrap();
+        writer.finish(None).unwrap();
         let last = std::future::poll_fn(|cx| growing.poll_next(cx)).await.unwrap();
         assert_eq!(last.is_ok(), same);
     }

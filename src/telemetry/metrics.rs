@@ -21,6 +21,16 @@ pub enum Route {
     JobArchive,
     /// An archive by the runner's route.
     RunnerArchive,
+    /// An archive by ref.
+    RefArchive,
+    /// An archive by the browser's route.
+    WebArchive,
+    /// One file of an archive, by job.
+    JobEntry,
+    /// One file by ref.
+    RefEntry,
+    /// One file by the browser's route.
+    WebEntry,
     /// A change.
     Write,
     /// Everything else.
@@ -30,13 +40,29 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 5] = [Self::JobArchive, Self::RunnerArchive, Self::Write, Self::Pass, Self::Malformed];
+    const ALL: [Self; 10] = [
+        Self::JobArchive,
+        Self::RunnerArchive,
+        Self::RefArchive,
+        Self::WebArchive,
+        Self::JobEntry,
+        Self::RefEntry,
+        Self::WebEntry,
+        Self::Write,
+        Self::Pass,
+        Self::Malformed,
+    ];
 
     /// The route's name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::JobArchive => "job_archive",
             Self::RunnerArchive => "runner_archive",
+            Self::RefArchive => "ref_archive",
+            Self::WebArchive => "web_archive",
+            Self::JobEntry => "job_entry",
+            Self::RefEntry => "ref_entry",
+            Self::WebEntry => "web_entry",
             Self::Write => "write",
             Self::Pass => "pass",
             Self::Malformed => "malformed",
@@ -80,6 +106,12 @@ pub enum Fill {
     NoRoom,
     /// It broke off.
     Broken,
+    /// Its bytes weren't those whose digest GitLab gave.
+    Damaged,
+    /// Larger than what it would be fetched for: one entry of it.
+    TooLarge,
+    /// Another key's archive was proven to be the same.
+    Joined,
     /// Something happened to the job meanwhile.
     Overtaken,
     /// The store failed.
@@ -87,12 +119,15 @@ pub enum Fill {
 }
 
 impl Fill {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Stored,
         Self::Refused,
         Self::NotArchive,
         Self::NoRoom,
         Self::Broken,
+        Self::Damaged,
+        Self::TooLarge,
+        Self::Joined,
         Self::Overtaken,
         Self::Unstored,
     ];
@@ -104,6 +139,9 @@ impl Fill {
             Self::NotArchive => "not_archive",
             Self::NoRoom => "no_room",
             Self::Broken => "broken",
+            Self::Damaged => "damaged",
+            Self::TooLarge => "too_large",
+            Self::Joined => "joined",
             Self::Overtaken => "overtaken",
             Self::Unstored => "unstored",
         }

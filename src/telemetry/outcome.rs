@@ -11,6 +11,8 @@ pub enum Outcome {
     Collapsed,
     /// A HEAD for an archive that isn't held: described by GitLab's facts.
     Described,
+    /// An entry of an archive that isn't held: GitLab's own answer.
+    Missed,
     /// GitLab refused, or couldn't be asked.
     Refused,
     /// GitLab's own answer to an artifact route: not an archive, or not an answer to our question.
@@ -29,11 +31,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hit,
         Self::Stored,
         Self::Collapsed,
         Self::Described,
+        Self::Missed,
         Self::Refused,
         Self::NotArchive,
         Self::NoRoom,
@@ -50,6 +53,7 @@ impl Outcome {
             Self::Stored => "stored",
             Self::Collapsed => "collapsed",
             Self::Described => "described",
+            Self::Missed => "missed",
             Self::Refused => "refused",
             Self::NotArchive => "not_archive",
             Self::NoRoom => "no_room",
@@ -66,7 +70,7 @@ impl Outcome {
             Self::Hit => "larder; hit",
             Self::Stored => "larder; fwd=miss; stored",
             Self::Collapsed => "larder; fwd=miss; collapsed",
-            Self::Described => "larder; fwd=miss",
+            Self::Described | Self::Missed => "larder; fwd=miss",
             Self::Refused => "larder; fwd=bypass; detail=refused",
             Self::NotArchive => "larder; fwd=bypass; detail=not-archive",
             Self::NoRoom => "larder; fwd=bypass; detail=no-room",

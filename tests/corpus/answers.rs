@@ -18,7 +18,8 @@ pub(crate) fn answer(bytes: &[u8]) -> bool {
     let mut said = check_opening(status, &fields, &rules, own);
     for held in [None, Some(arriving()), Some(stored())] {
         let answer = Answer { status, fields: &fields, body: Some(body) };
-        match judge::judge(held.as_ref(), answer, &rules, own) {
+        let asked = Condition::about(held.as_ref());
+        match judge::judge(held.as_ref(), &asked, answer, &rules, own) {
             Verdict::Yes(_, facts) => {
                 check_yes(
                     held.as_ref().expect("nothing held, nothing to say yes to"),

@@ -28,15 +28,15 @@ pub(crate) fn route(bytes: &[u8]) -> bool {
             check_question(question, &target);
             let Route::Read(below) = read("/gitlab", &rooted) else { panic!("the root is part of the path") };
             assert_eq!(
-                (below.class, below.job, &below.project),
-                (question.class, question.job, &question.project)
+                (below.class, below.key, &below.project),
+                (question.class, question.key, &question.project)
             );
             assert_eq!(below.target.as_str(), format!("/gitlab{}", question.target));
         }
         Route::Write(write) => {
             assert!(method != Method::GET && method != Method::HEAD);
             assert!(!matches!(read("", &target), Route::Read(_)));
-            if let Write::Archive(job) | Write::Grants(job) = write {
+            if let Write::Archive(job) | Write::Upload(job) | Write::Grants(job) = write {
                 assert!(target.path().split('/').any(|segment| segment == job.to_string()));
             }
         }
@@ -47,23 +47,37 @@ pub(crate) fn route(bytes: &[u8]) -> bool {
 fn check_question(question: &Question, target: &PathAndQuery) {
     let segments: Vec<&str> = target.path().split('/').collect();
     assert!(segments.iter().skip(1).all(|segment| !matches!(*segment, "" | "." | "..")), "{target}");
-    let job = question.job.to_string();
-    let expected = match &question.project {
-        Some(project) => vec!["", "api", "v4", "projects", project, "jobs", &job, "artifacts"],
-        None => vec!["", "api", "v4", "jobs", &job, "artifacts"],
-    };
-    assert_eq!(segments, expected, "one spelling each");
+    let beside = question.of_archive();
+    assert_eq!((beside.key, beside.class.is_entry()), (question.key, false), "{target}");
+    assert_eq!(beside.target.as_str(), question.about());
+    assert_eq!(
+        Route::of("", read_of(&beside.target)),
+        Route::Read(beside.clone()),
+        "it is a question itself"
+    );
+    if let Some(job) = question.key.job() {
+        assert!(segments.contains(&job.to_string().as_str()), "{target}");
+    }
+    let project = question.project.as_deref().unwrap_or_default();
+    assert!(target.path().contains(project), "{target}");
+    if let Some(entry) = &question.entry {
+        assert!(question.class.is_entry());
+        let parts: Vec<&str> = entry.name.split('/').collect();
+        assert!(parts.iter().all(|part| !matches!(*part, "" | "." | "..")) && !entry.name.contains('\0'));
+    }
     assert_eq!(question.target.path(), target.path(), "byte for byte");
     let (asked, given) = (question.target.query().unwrap_or_default(), target.query().unwrap_or_default());
-    match question.class {
-        Class::Job => assert_eq!(asked, given),
-        Class::Runner => {
-            let kept =
-                given.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("direct_download="));
-            let expected: Vec<&str> = kept.chain(["direct_download=true"]).collect();
-            assert_eq!(asked, expected.join("&"), "every other pair, in order");
-        }
+    if question.class == Class::Runner {
+        let kept = given.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("direct_download="));
+        let expected: Vec<&str> = kept.chain(["direct_download=true"]).collect();
+        assert_eq!(asked, expected.join("&"), "every other pair, in order");
+    } else {
+        assert_eq!(asked, given);
     }
+}
+
+fn read_of(target: &PathAndQuery) -> Line<'_> {
+    Line { method: &Method::GET, target, has_body: false }
 }
 
 /// Eight bytes of length, then the field's value.
@@ -75,6 +89,14 @@ pub(crate) fn byte_range(bytes: &[u8]) -> bool {
             assert!(range.start < range.end && range.end <= length, "{value} of {length}");
             let exact = format!("bytes={}-{}", range.start, range.end - 1);
             assert_eq!(range::read(&exact, length), Asked::Part(range), "{value} is {exact}");
+            true
+        }
+        Asked::Parts(parts) => {
+            assert!(parts.len() > 1 && parts.iter().all(|part| part.start < part.end && part.end <= length));
+            let exact: Vec<String> =
+                parts.iter().map(|part| format!("{}-{}", part.start, part.end - 1)).collect();
+            let exact = format!("bytes={}", exact.join(","));
+            assert_eq!(range::read(&exact, length), Asked::Parts(parts), "{value} is {exact}");
             true
         }
         Asked::Nothing | Asked::Whole => false,

@@ -124,9 +124,10 @@ fn held(words: Words, about: About) -> Option<Facts> {
 
 fn meaning(words: Words, (sent, about): (About, About), now: Option<Version>) -> Meaning {
     let (asked, held) = (held(words, sent), held(words, about));
-    let (status, fields, body) = answer(words, now, &Condition::about(asked.as_ref()));
+    let asked = Condition::about(asked.as_ref());
+    let (status, fields, body) = answer(words, now, &asked);
     let answer = Answer { status, fields: &fields, body: Some(&body) };
-    match judge::judge(held.as_ref(), answer, &rules(), None) {
+    match judge::judge(held.as_ref(), &asked, answer, &rules(), None) {
         Verdict::Yes(_, shown) => {
             let end = about.version().and_then(|version| facts(words, version, false).tail);
             if shown.tail.is_none() || shown.tail == end { Meaning::Yes } else { Meaning::YesSoFar }
@@ -166,6 +167,7 @@ fn facts(words: Words, version: Version, growing: bool) -> Facts {
         length: u64::try_from(content.len()).ok().filter(|_| words != Words::Unsized || !growing),
         modified: Some(date).filter(|_| words != Words::Unsized),
         tail: content.last_chunk::<1024>().map(|tail| tail.to_vec()).filter(|_| !growing),
+        sha256: None,
     }
 }
 

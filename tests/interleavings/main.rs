@@ -173,7 +173,6 @@ fn without_any_one_rule_something_goes_wrong() {
         (Rule::EpochBeforeQuestion, ENDED, SHARED),
         (Rule::ShareWithinTtl, UNENTITLED, AGEING),
         (Rule::TakeOffList, ENDED, TWINS),
-        (Rule::ShareAlike, PASSED, UNSIZED_SHARED),
         (Rule::WaitForSettled, PASSED, UNSIZED),
         (Rule::WaitForFacts, LATE, TAILS),
         (Rule::WaitForFacts, LATE, FAILING),

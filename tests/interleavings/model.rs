@@ -6,7 +6,7 @@ use std::time::Duration;
 use larder::access::Epochs;
 use larder::clock::{Clock, Moment};
 use larder::grant::{Epoch, Grant};
-use larder::key::{ArchiveId, JobId};
+use larder::key::{ArchiveId, JobId, Key};
 use stateright::Model;
 
 use crate::gitlab::{Judgement, VERSIONS};
@@ -28,7 +28,7 @@ pub(crate) struct Larder {
     pub(crate) judgement: Judgement,
     epochs: Vec<Vec<Epochs>>,
     moments: Vec<Moment>,
-    job: JobId,
+    job: Key,
 }
 
 /// A step.
@@ -62,7 +62,7 @@ const ANOTHERS: &[u8] = b"another's";
 
 impl Larder {
     pub(crate) fn new(setting: Setting) -> Self {
-        let job = JobId::parse("42").unwrap();
+        let job = Key::Job(JobId::parse("42").unwrap());
         let after = |(jobs, globals): (usize, usize)| {
             let epochs = Epochs::default();
             (0..jobs).for_each(|_| epochs.invalidate(job, || ()));

@@ -122,7 +122,7 @@ impl Larder {
                 && running.subject.flight() == subject.flight()
                 && !matches!(running.answer, Reply::Arrived(_))
                 && (running.asked == state.time || !self.keeps(Rule::ShareWithinTtl))
-                && (self.judgement.are_alike(running.sent, about) || !self.keeps(Rule::ShareAlike))
+                && self.judgement.are_alike(running.sent, about)
         });
         state.slots[slot].at =
             At::Asking(shared.map_or(own, |running| Question { subject, about, ..running }));

@@ -28,8 +28,6 @@ pub(crate) enum Rule {
     ZeroTtlAsks,
     /// A running question is shared within ttl only.
     ShareWithinTtl,
-    /// A running question is shared only if it was sent with the condition by which its answer is judged.
-    ShareAlike,
     /// Who can't be told what arrives waits until that is settled, not until all bytes are there.
     WaitForSettled,
     /// Who comes between the last byte and the check waits for it: what is there may be no archive, and its end isn't

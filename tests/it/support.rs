@@ -50,6 +50,10 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             instance: Some("test".to_owned()),
             read: ReadMode::Mapped,
         },
+        serving: larder::proxy::Settings {
+            on_file: larder::proxy::OnFile::Archive,
+            gzip: larder::proxy::GzipFor::Text,
+        },
         access: larder::access::Settings { ttl: Duration::from_secs(60), grace: Duration::ZERO },
         admin: larder::admin::Settings { listen: any, hosts: Vec::new() },
         log: larder::telemetry::log::Settings {
@@ -244,12 +248,17 @@ fn split(url: &str) -> (&str, &str) {
 impl Larder {
     /// Waits until so many archives have been stored in all: an answer's last byte goes out before.
     pub(crate) async fn stored(&self, archives: usize) {
-        let archives: f64 = u32::try_from(archives).unwrap().into();
-        let stored = async {
-            while self.metric("larder_fills_total{result=\"stored\"}") < archives {
+        self.counted("larder_fills_total{result=\"stored\"}", archives).await;
+    }
+
+    /// Waits until a line of the metrics page has come to this number.
+    pub(crate) async fn counted(&self, line: &str, number: usize) {
+        let number: f64 = u32::try_from(number).unwrap().into();
+        let counted = async {
+            while self.metric(line) < number {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), stored).await.expect("so many are stored");
+        tokio::time::timeout(Duration::from_secs(60), counted).await.expect("so many are counted");
     }
 }

@@ -71,7 +71,6 @@ async fn spellings_that_gitlab_may_read_otherwise_pass() {
     for target in [
         "/api/v4/projects/7/jobs/42/artifacts/",
         "/api/v4/projects/7/jobs/42/artifacts.json",
-        "/api/v4/projects/7/jobs/42/artifacts/a.txt",
         "/api/v4/projects/7//jobs/42/artifacts",
         "//api/v4/projects/7/jobs/42/artifacts",
         "/api/v4/../v4/projects/7/jobs/42/artifacts",

@@ -95,7 +95,8 @@ fn the_list_of_yeses_is_closed() {
             for status in 100..600_u16 {
                 let code = StatusCode::from_u16(status).unwrap();
                 let answer = Answer { status: code, fields: &fields, body: Some(&body) };
-                let verdict = judge(held.as_ref(), answer, &rules, Some("larder.test"));
+                let asked = Condition::about(held.as_ref());
+                let verdict = judge(held.as_ref(), &asked, answer, &rules, Some("larder.test"));
                 let yes = matches!(verdict, Verdict::Yes(..));
                 assert_eq!(
                     yes,
@@ -137,6 +138,7 @@ fn a_short_archive_answered_whole_shows_its_tail() {
     let judged = |body: &[u8]| {
         judge(
             Some(&held),
+            &Condition::about(Some(&held)),
             Answer { status: StatusCode::OK, fields: &fields, body: Some(body) },
             &rules(),
             None,
@@ -152,7 +154,8 @@ fn a_yes_adds_the_facts_that_were_missing() {
     let held = Facts { length: Some(4), tail: Some(b"abcd".to_vec()), ..Facts::default() };
     let fields = fields(&[("content-range", "bytes 0-3/4"), ("etag", "\"sha\""), ("last-modified", DATE)]);
     let answer = Answer { status: StatusCode::PARTIAL_CONTENT, fields: &fields, body: Some(b"abcd") };
-    let Verdict::Yes(_, facts) = judge(Some(&held), answer, &rules(), None) else { panic!("a yes") };
+    let asked = Condition::about(Some(&held));
+    let Verdict::Yes(_, facts) = judge(Some(&held), &asked, answer, &rules(), None) else { panic!("a yes") };
     assert_eq!((facts.etag, facts.modified), (Etag::quoting("sha"), Some(DATE_SECONDS)));
 }
 
@@ -164,6 +167,8 @@ fn probes_ask_for_the_last_kibibyte() {
     assert_eq!(about(Some(1)), (0, 0));
     assert_eq!(about(Some(0)), (0, 0));
     assert_eq!(about(None), (0, 0));
+    let long = Facts { length: Some(5000), tail: Some(vec![0; 2000]), ..Facts::default() };
+    assert_eq!(Condition::about(Some(&long)).range, (3000, 4999), "as much as is known of its end");
     assert_eq!(Condition::about(None), Condition { range: (0, 0), validator: None });
 }
 
@@ -174,4 +179,15 @@ fn a_404_in_xml_is_not_gitlabs() {
     assert!(is_gitlabs_404(StatusCode::NOT_FOUND, &json));
     assert!(!is_gitlabs_404(StatusCode::NOT_FOUND, &xml));
     assert!(!is_gitlabs_404(StatusCode::FORBIDDEN, &json));
+}
+
+#[test]
+fn a_304_to_a_tag_that_is_not_what_is_held_says_nothing() {
+    let held = |tag| Facts { length: Some(4), etag: Etag::quoting(tag), ..Facts::default() };
+    let answer = Answer { status: StatusCode::NOT_MODIFIED, fields: &HeaderMap::new(), body: None };
+    let asked = Condition::about(Some(&held("a")));
+    assert!(matches!(judge(Some(&held("a")), &asked, answer, &rules(), None), Verdict::Yes(..)));
+    assert!(matches!(judge(Some(&held("b")), &asked, answer, &rules(), None), Verdict::NotOurs));
+    let bare = asked.to_be_described();
+    assert!(matches!(judge(Some(&held("a")), &bare, answer, &rules(), None), Verdict::NotOurs));
 }

@@ -1,0 +1,120 @@
+//! An entry that is checked while it is read.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::Eyes;
+use super::known::Known;
+use crate::archive::{BadEntry, Member};
+use crate::num::{to_u64, to_usize};
+
+type Step = (Member<Eyes>, Result<Option<Bytes>, BadEntry>);
+type Working = Pin<Box<dyn Future<Output = io::Result<Step>> + Send>>;
+
+/// A range of an entry, unpacked piece by piece off the runtime. The last piece goes out only when length and checksum
+/// of the whole entry were found to be right, now or before; if they aren't, the range breaks off.
+pub struct Checked {
+    known: Arc<Known>,
+    member: Option<Member<Eyes>>,
+    working: Option<Working>,
+    /// Bytes of the entry before the range that are still to come.
+    skip: u64,
+    /// Bytes of the range that weren't handed out yet.
+    left: u64,
+    /// The range's end, kept back while the rest of the entry is checked.
+    last: Option<Bytes>,
+}
+
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checked").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Checked {
+    pub(super) fn new(eyes: Eyes, known: Arc<Known>, range: Range<u64>) -> Self {
+        let member = Some(Member::new(eyes, known.entry, known.data.clone()));
+        let left = range.end - range.start;
+        Self { known, member, working: None, skip: range.start, left, last: None }
+    }
+
+    /// Bytes still to come.
+    pub const fn remaining(&self) -> u64 {
+        self.left
+    }
+
+    /// The next piece; an error means that the rest will never come, and that the connection must not end cleanly.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        while self.left > 0 {
+            let piece = match ready!(self.poll_piece(cx)) {
+                Ok(piece) => piece,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            let handed = match piece {
+                Some(piece) => self.within(&piece),
+                None => self.end(),
+            };
+            if let Some(bytes) = handed {
+                self.left -= to_u64(bytes.len()).min(self.left);
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if self.member.is_none() && self.working.is_none() {
+                let error =
+                    io::Error::new(io::ErrorKind::UnexpectedEof, "the entry is shorter than its range");
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// The entry's next piece.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if let Some(mut member) = self.member.take() {
+            self.working = Some(Box::pin(crate::rt::blocking(move || {
+                let next = member.next();
+                (member, next)
+            })));
+        }
+        let Some(working) = &mut self.working else {
+            return Poll::Ready(Ok(None));
+        };
+        let done = ready!(working.as_mut().poll(cx));
+        self.working = None;
+        let (member, next) = done?;
+        let piece = next.map_err(|reason| self.known.was_bad(reason))?;
+        if piece.is_some() {
+            self.member = Some(member);
+        }
+        Poll::Ready(Ok(piece))
+    }
+
+    /// The part of a piece that lies within the range, unless it is to be kept back.
+    fn within(&mut self, piece: &Bytes) -> Option<Bytes> {
+        let skipped = self.skip.min(to_u64(piece.len()));
+        self.skip -= skipped;
+        let wanted = self.left.min(to_u64(piece.len()) - skipped);
+        if wanted == 0 || self.last.is_some() {
+            return None;
+        }
+        let from = to_usize(skipped);
+        let bytes = piece.slice(from..from + to_usize(wanted));
+        if wanted == self.left && !self.known.is_checked() {
+            self.last = Some(bytes);
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// The whole entry was read, and adds up.
+    fn end(&mut self) -> Option<Bytes> {
+        self.known.was_checked();
+        self.last.take()
+    }
+}

@@ -1,0 +1,175 @@
+//! Somebody wants one entry of an archive.
+
+use std::io;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use super::archive::{Answer, Asking, Step, Turned, learn};
+use super::body::{Body, Chain};
+use super::serve::{self, Entity};
+use super::{Exchange, OnFile, Proxy, pass};
+use crate::access::{Caller, Granted, Subject};
+use crate::content;
+use crate::entries::{Content, Entry, Gzip};
+use crate::fields::Kept;
+use crate::fill::Leader;
+use crate::grant::judge::content_length;
+use crate::key::ArchiveId;
+use crate::route::{Class, Question};
+use crate::store::Archive;
+use crate::telemetry::{Outcome, metrics};
+
+/// Longest archive that is fetched for the sake of any file in it.
+const WORTH_ANY: u64 = 64 << 20;
+
+/// How many times the length of the file that was asked for a longer archive may have to be fetched beside it.
+const WORTH_TIMES: u64 = 256;
+
+/// A request for an entry of an archive that isn't held.
+pub(super) struct Miss {
+    pub(super) question: Question,
+    pub(super) caller: Caller,
+    pub(super) known: Option<ArchiveId>,
+}
+
+/// GitLab's own answer goes out at once; the archive is fetched beside it, for those who ask next.
+pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, miss: Miss) -> Answer {
+    let name = miss.question.entry.as_ref().map(|entry| entry.name.clone());
+    let wanted = exchange.parts.method == Method::GET && proxy.serving.on_file == OnFile::Archive;
+    let (outcome, response) = pass::read(proxy, exchange, Outcome::Missed).await;
+    if let (Class::JobEntry, StatusCode::OK, Some(name)) = (miss.question.class, response.status(), name) {
+        proxy.types.learn(&name, response.headers());
+    }
+    if response.status() == StatusCode::OK && wanted && outcome == Outcome::Missed {
+        let length = content_length(response.headers()).unwrap_or_default();
+        let leader = Leader {
+            caller: miss.caller,
+            question: miss.question.of_archive(),
+            takes_redirect: true,
+            longest: Some(WORTH_ANY.max(length.saturating_mul(WORTH_TIMES))),
+        };
+        proxy.fills.begin_beside(leader, miss.known);
+    }
+    (outcome, response)
+}
+
+/// How GitLab would describe an entry on this route.
+struct Description {
+    kind: HeaderValue,
+    disposition: HeaderValue,
+}
+
+impl Asking<'_> {
+    pub(super) async fn entry(&self, found: Option<Arc<Archive>>) -> Step {
+        let (Some(archive), Some(asked)) = (found, &self.question.entry) else {
+            return Step::Missed;
+        };
+        let Some(entry) = self.proxy.entries.find(&archive, &asked.name).await else {
+            return Step::Pass(Outcome::NotArchive);
+        };
+        let facts = self.recognised(&archive).await;
+        let subject = Subject {
+            id: archive.id(),
+            facts: &facts,
+            visitors: archive.visitors(),
+            described: true,
+            entry: Some(entry.size()),
+        };
+        match self.admit(subject).await {
+            Ok(granted) => self
+                .entry_hit(&archive, &entry, &asked.name, granted)
+                .await
+                .unwrap_or_else(|error| left(&error)),
+            Err(Turned::Other(other)) => match self.replaced(&archive, &other).await {
+                Step::Other(_) => Step::Missed,
+                step => step,
+            },
+            Err(Turned::Step(step)) => step,
+        }
+    }
+
+    async fn entry_hit(
+        &self,
+        archive: &Arc<Archive>,
+        entry: &Entry,
+        name: &str,
+        granted: Granted,
+    ) -> io::Result<Step> {
+        let class = self.question.class;
+        entry.prepare().await?;
+        let Description { kind, disposition } = self.description(entry, name).await?;
+        let covered = kind.to_str().is_ok_and(|kind| self.proxy.serving.gzip.covers(kind));
+        let varies = entry.is_deflated() && covered;
+        let gzip = if varies && self.takes_gzip() { entry.gzip(&granted.grant).await? } else { None };
+        let fresh = granted.said.map(|said| learn(archive, class, said));
+        let mut fields = Kept::protecting(archive.kept(class).fields()).fields().clone();
+        fields.insert(header::CONTENT_TYPE, kind);
+        fields.insert(header::CONTENT_DISPOSITION, disposition);
+        if varies {
+            fields.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
+        let etag = archive.facts().sha256.and_then(|digest| digest.entry_tag(name));
+        let age = Some(self.exchange.started.since(granted.grant.asked_at()));
+        let entity = Entity {
+            etag: etag.as_ref(),
+            modified: None,
+            length: Some(entry.size()),
+            fields,
+            fresh,
+            age,
+            ranges: true,
+        };
+        let response = match gzip {
+            Some(gzip) => self.packed(entity, gzip),
+            None => serve::respond(self.exchange.request(), entity, |span| {
+                entry.content(&granted.grant, span.within(entry.size())).map(body)
+            }),
+        };
+        Ok((Outcome::Hit, response).into())
+    }
+
+    async fn description(&self, entry: &Entry, name: &str) -> io::Result<Description> {
+        let kind = if self.question.class == Class::JobEntry {
+            self.proxy.types.of(name)
+        } else {
+            HeaderValue::from_static(content::sniffed(&entry.head(content::SNIFFED).await?))
+        };
+        let disposition = HeaderValue::try_from(content::disposition(name)).map_err(io::Error::other)?;
+        Ok(Description { kind, disposition })
+    }
+
+    /// The entry as it lies in the archive, within a gzip member.
+    fn packed(&self, mut entity: Entity<'_>, gzip: Gzip) -> Response<Body> {
+        let etag = entity.etag.and_then(|etag| etag.of_coding("gzip"));
+        entity.fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let entity = Entity { etag: etag.as_ref(), length: Some(gzip.length()), ranges: false, ..entity };
+        let mut gzip = Some(gzip);
+        serve::respond(self.exchange.request(), entity, |_| {
+            let Gzip { header, stream, trailer } = gzip.take()?;
+            let parts = [Body::Whole(header), Body::Slices(stream), Body::Whole(trailer)];
+            Chain::new(parts, metrics::From::Store).map(Body::Chain)
+        })
+    }
+
+    /// Whether the client takes gzip; parts are of the entry as it is.
+    fn takes_gzip(&self) -> bool {
+        let fields = &self.exchange.fields;
+        let accepted = fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        !fields.contains_key(header::RANGE) && content::accepts_gzip(accepted)
+    }
+}
+
+/// It doesn't add up, or can't be read: GitLab's own answer, from now on.
+fn left(error: &io::Error) -> Step {
+    tracing::debug!(%error, "an entry is left to GitLab");
+    Step::Pass(Outcome::NotArchive)
+}
+
+fn body(content: Content) -> Body {
+    match content {
+        Content::Whole(bytes) => Body::Stored(bytes),
+        Content::Slices(slices) => Body::Slices(slices),
+        Content::Checked(checked) => Body::Entry(checked),
+    }
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use gitlab_standin::{Archive, ArtifactsAccess, Class, Effect, Etag, Fault, JobStatus, Level, Storage};
 
-use super::{archive, asking_each_time, scene};
+use super::{asking_each_time, scene};
 use crate::scene::{MODES, Scene};
 use crate::support::get;
 
@@ -102,5 +102,4 @@ async fn another_jobs_files_are_that_jobs() {
     scene.gitlab.put_archive(job, Archive::twins(9_000).0);
     let url = scene.api(&format!("/projects/{}/jobs/{job}/artifacts/report.txt", scene.project));
     assert_eq!(get(&url, &[("private-token", &scene.token)]).await.status, 404);
-    let _ = archive();
 }

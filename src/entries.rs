@@ -171,9 +171,11 @@ impl Entry {
         self.known.entry.size
     }
 
-    /// Whether it could go out as gzip as it lies in the archive.
-    pub fn is_deflated(&self) -> bool {
-        self.known.entry.method == Method::Deflated && self.known.entry.crc32.is_some()
+    /// Whether it could go out as gzip as it lies in the archive, and would be shorter.
+    pub fn packs(&self) -> bool {
+        let entry = &self.known.entry;
+        let framed = entry.compressed.saturating_add(to_u64(gzip::HEADER.len() + gzip::TRAILER));
+        entry.method == Method::Deflated && entry.crc32.is_some() && framed < entry.size
     }
 
     /// Its first bytes, `most` of them if there are as many.
@@ -212,7 +214,7 @@ impl Entry {
     /// All of it as gzip, without inflating it more than once in its life; `None` if that isn't possible, or the grant
     /// doesn't open the archive.
     pub async fn gzip(&self, grant: &Grant) -> io::Result<Option<Gzip>> {
-        let Some(crc32) = self.known.entry.crc32.filter(|_| self.is_deflated()) else {
+        let Some(crc32) = self.known.entry.crc32.filter(|_| self.packs()) else {
             return Ok(None);
         };
         if !self.known.is_checked() && self.size() > CHECKED_FIRST {

@@ -6,8 +6,11 @@
 /// What comes first: no name, no time, unknown system (RFC 1952 2.3.1).
 pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
+/// Bytes of [`trailer`].
+pub const TRAILER: usize = 8;
+
 /// What comes last: the CRC-32 and the length modulo 2^32 of the inflated bytes (RFC 1952 2.3.1).
-pub fn trailer(crc32: u32, size: u64) -> [u8; 8] {
+pub fn trailer(crc32: u32, size: u64) -> [u8; TRAILER] {
     // The upper half of the length falls off.
     (u64::from(crc32) | size << 32).to_le_bytes()
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
@@ -17,8 +18,10 @@ pub(super) struct Known {
     pub(super) entry: Entry,
     /// Where its data lies in the archive.
     pub(super) data: Range<u64>,
-    /// All of it, once it was read, if it is small. The lock is held while it is: whoever else wants it waits.
-    decoded: Mutex<Option<Bytes>>,
+    /// All of it, once it was read, if it is small.
+    decoded: OnceLock<Bytes>,
+    /// Held while it is read: whoever else wants it waits, off the runtime.
+    decoding: Mutex<()>,
     checked: AtomicBool,
     bad: AtomicBool,
 }
@@ -26,7 +29,7 @@ pub(super) struct Known {
 impl Known {
     pub(super) const fn new(entry: Entry, data: Range<u64>) -> Self {
         let (checked, bad) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { entry, data, decoded: Mutex::new(None), checked, bad }
+        Self { entry, data, decoded: OnceLock::new(), decoding: Mutex::new(()), checked, bad }
     }
 
     /// Bytes of memory that it takes, its decoded ones included whether they are there yet or not.
@@ -62,14 +65,14 @@ impl Known {
 
     /// All of it, if it is there.
     pub(super) fn decoded(&self) -> Option<Bytes> {
-        self.decoded.lock().clone()
+        self.decoded.get().cloned()
     }
 
     /// All of a small entry, unpacked once. Blocks.
     pub(super) fn decode(&self, eyes: Eyes) -> io::Result<Bytes> {
-        let mut decoded = self.decoded.lock();
-        if let Some(decoded) = &*decoded {
-            return Ok(decoded.clone());
+        let _decoding = self.decoding.lock();
+        if let Some(decoded) = self.decoded() {
+            return Ok(decoded);
         }
         let mut bytes = BytesMut::with_capacity(self.weight());
         let mut member = Member::new(eyes, self.entry, self.data.clone());
@@ -77,7 +80,7 @@ impl Known {
             bytes.extend_from_slice(&piece);
         }
         self.was_checked();
-        Ok(decoded.insert(bytes.freeze()).clone())
+        Ok(self.decoded.get_or_init(|| bytes.freeze()).clone())
     }
 
     /// Unpacks it to see whether it adds up. Blocks.

@@ -36,8 +36,8 @@ pub(super) enum Step {
     Again,
     /// GitLab has another archive than this one.
     Other(ArchiveId),
-    /// An entry of an archive that isn't held.
-    Missed,
+    /// An entry of an archive that isn't held, or of another one than is.
+    Missed(Option<ArchiveId>),
 }
 
 impl From<Answer> for Step {
@@ -64,8 +64,8 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, exchange: Exchange, question: Que
         match asking.look().await {
             Step::Answer(answer) => return *answer,
             Step::Pass(outcome) => return pass::read(proxy, exchange, outcome).await,
-            Step::Missed => {
-                let Asking { question, caller, known, .. } = asking;
+            Step::Missed(known) => {
+                let Asking { question, caller, .. } = asking;
                 return entry::missed(proxy, exchange, entry::Miss { question, caller, known }).await;
             }
             Step::Again => {}

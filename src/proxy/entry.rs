@@ -63,7 +63,7 @@ struct Description {
 impl Asking<'_> {
     pub(super) async fn entry(&self, found: Option<Arc<Archive>>) -> Step {
         let (Some(archive), Some(asked)) = (found, &self.question.entry) else {
-            return Step::Missed;
+            return Step::Missed(self.known);
         };
         let Some(entry) = self.proxy.entries.find(&archive, &asked.name).await else {
             return Step::Pass(Outcome::NotArchive);
@@ -82,7 +82,7 @@ impl Asking<'_> {
                 .await
                 .unwrap_or_else(|error| left(&error)),
             Err(Turned::Other(other)) => match self.replaced(&archive, &other).await {
-                Step::Other(_) => Step::Missed,
+                Step::Other(id) => Step::Missed(Some(id)),
                 step => step,
             },
             Err(Turned::Step(step)) => step,
@@ -100,7 +100,7 @@ impl Asking<'_> {
         entry.prepare().await?;
         let Description { kind, disposition } = self.description(entry, name).await?;
         let covered = kind.to_str().is_ok_and(|kind| self.proxy.serving.gzip.covers(kind));
-        let varies = entry.is_deflated() && covered;
+        let varies = entry.packs() && covered;
         let gzip = if varies && self.takes_gzip() { entry.gzip(&granted.grant).await? } else { None };
         let fresh = granted.said.map(|said| learn(archive, class, said));
         let mut fields = Kept::protecting(archive.kept(class).fields()).fields().clone();

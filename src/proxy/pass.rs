@@ -53,8 +53,9 @@ pub(super) async fn read(
     }
     let (outcome, mut response) = pass(proxy, exchange, outcome).await;
     answer::forget_constant(response.headers_mut());
+    // Whatever is held, or found in what is held, a refusal looks the same to whom it is said.
     let status = response.status();
-    let refused = outcome == Outcome::Missed && (status.is_client_error() || status.is_server_error());
+    let refused = status.is_client_error() || status.is_server_error();
     (if refused { Outcome::Refused } else { outcome }, response)
 }
 

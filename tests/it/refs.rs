@@ -132,6 +132,25 @@ async fn a_cold_file_by_ref_brings_the_archive_in() {
 }
 
 #[tokio::test]
+async fn files_alone_bring_in_what_a_ref_leads_to_now() {
+    for storage in MODES {
+        let branch = Branch::start(storage, asking_each_time).await;
+        for (stored, whose) in [(1, "one"), (2, "two"), (3, "three")] {
+            if stored > 1 {
+                branch.succeed(files(whose));
+            }
+            let expected = format!("a of {whose}");
+            let first = branch.get(FILE).await;
+            assert!(first.body.starts_with(expected.as_bytes()), "{whose} {storage:?}");
+            branch.scene.larder.stored(stored).await;
+            let second = branch.get(FILE).await;
+            assert!(second.body.starts_with(expected.as_bytes()), "{whose} {storage:?}");
+            assert_eq!(second.cache(), "larder; hit", "{whose} {storage:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_newest_good_pipeline_decides_and_so_does_a_step_back() {
     for storage in MODES {
         let branch = Branch::start(storage, asking_each_time).await;

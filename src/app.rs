@@ -65,6 +65,16 @@ pub fn run(config: Config) -> Result<(), Error> {
     })
 }
 
+/// Compares every archive in the cache directory with its record; see [`store::verify`]. Blocks.
+pub fn verify(
+    config: &Config,
+    repair: bool,
+    each: impl FnMut(store::verify::Step),
+) -> Result<store::verify::Verified, Error> {
+    let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(&config.upstream.url));
+    Ok(store::verify::verify(&config.store, &instance, repair, each)?)
+}
+
 /// Everything, ready to serve.
 #[derive(Debug)]
 pub struct App {

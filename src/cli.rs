@@ -6,6 +6,7 @@
 mod check;
 mod options;
 mod serve;
+mod verify;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -35,6 +36,10 @@ pub fn run(
     match matches.subcommand() {
         Some((serve::NAME, matches)) => serve::run(&options::sources(matches, environment)),
         Some((check::NAME, matches)) => check::run(&options::sources(matches, environment)),
+        Some((verify::NAME, matches)) => {
+            let wanted = verify::Wanted::of(matches);
+            verify::run(&options::sources(matches, environment), wanted)
+        }
         // clap lets no other name through.
         _ => ExitCode::from(REFUSED),
     }
@@ -47,7 +52,7 @@ fn command() -> Command {
         .after_help(options::keys_help())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve::command(), check::command()])
+        .subcommands([serve::command(), check::command(), verify::command()])
 }
 
 /// Help and version come this way too; they are no refusal.

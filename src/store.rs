@@ -17,6 +17,7 @@ mod reserve;
 mod room;
 pub mod shelf;
 mod slices;
+pub mod verify;
 
 use std::fs;
 use std::io;

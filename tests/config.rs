@@ -115,6 +115,31 @@ fn help_and_version_succeed_and_name_what_there_is() {
 }
 
 #[test]
+fn verify_says_what_it_found_in_words_and_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["--upstream", "http://127.0.0.1:9", "--cache-dir", dir.path().to_str().unwrap()];
+    let verify = |more: &[&str]| larder(&[&["verify"], &settings[..], more].concat(), &[]);
+    let empty = verify(&[]);
+    assert_eq!(empty.status.code(), Some(0), "{}", text(&empty.stderr));
+    assert_eq!(text(&empty.stdout), "0 archives of 0 bytes are sound, 0 are damaged\n");
+    let mut instance = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let shard = instance.find(|path| path.is_dir()).unwrap().join("archives/2a");
+    std::fs::create_dir(&shard).unwrap();
+    std::fs::write(shard.join("42-0000000000000001.zip"), "no record").unwrap();
+    let damaged = verify(&["--json"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let result: serde_json::Value = serde_json::from_str(text(&damaged.stdout)).unwrap();
+    assert_eq!(
+        (&result["sound"], &result["damaged"][0]["why"]),
+        (&0.into(), &"the record is missing".into())
+    );
+    assert!(text(&damaged.stderr).contains("larder verify --repair"), "{}", text(&damaged.stderr));
+    assert_eq!(verify(&["--repair"]).status.code(), Some(0));
+    assert_eq!(verify(&[]).status.code(), Some(0));
+    assert!(shard.read_dir().unwrap().next().is_none());
+}
+
+#[test]
 fn wrong_arguments_end_with_status_2() {
     for arguments in [&[][..], &["bake"], &["serve", "--upstram", "x"], &["check", "--ttl"], &["check", "x"]]
     {

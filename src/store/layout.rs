@@ -8,6 +8,7 @@
 //! <dir>/<instance>/index/                      sled; may be deleted at any time
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -118,6 +119,31 @@ pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, &str)> {
     let (stem, extension) = name.split_once('.')?;
     let (key, id) = stem.split_once('-')?;
     Some((Key::parse(key)?, ArchiveId::parse(id)?, extension))
+}
+
+/// Which of an archive's two files were found.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) zip: bool,
+    pub(super) rec: bool,
+}
+
+/// The archives a shard's names speak of. Names that aren't ours are left alone.
+pub(super) fn list(shard: &Path) -> io::Result<BTreeMap<(Key, ArchiveId), Found>> {
+    let mut archives: BTreeMap<(Key, ArchiveId), Found> = BTreeMap::new();
+    for entry in fs::read_dir(shard)? {
+        let name = entry?.file_name();
+        let Some((key, id, extension)) = name.to_str().and_then(parse) else {
+            continue;
+        };
+        let found = archives.entry((key, id)).or_default();
+        match extension {
+            "zip" => found.zip = true,
+            "rec" => found.rec = true,
+            _ => {}
+        }
+    }
+    Ok(archives)
 }
 
 #[cfg(test)]

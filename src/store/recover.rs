@@ -8,25 +8,18 @@ use std::fs;
 use std::io;
 
 use super::index::{Index, Rows};
-use super::layout::{self, Layout};
+use super::layout::{self, Found, Layout};
 use super::record::{BadRecord, Record};
 use super::shelf::{Shelf, Slot};
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
-
-/// Which of an archive's two files were found.
-#[derive(Debug, Default, Clone, Copy)]
-struct Found {
-    zip: bool,
-    rec: bool,
-}
 
 /// Fills a shelf from the files and brings the index in line with it.
 pub(super) fn recover(layout: &Layout, index: &Index, rows: &Rows, budget: u64) -> io::Result<Shelf> {
     sweep_incoming(layout)?;
     let mut adopted: BTreeMap<Key, Slot> = BTreeMap::new();
     for shard in fs::read_dir(layout.archives())? {
-        for ((key, id), found) in list(&shard?.path())? {
+        for ((key, id), found) in layout::list(&shard?.path())? {
             let Some(slot) = examine(layout, key, id, found, rows.get(&key)) else {
                 continue;
             };
@@ -60,24 +53,6 @@ fn sweep_incoming(layout: &Layout) -> io::Result<()> {
         fs::remove_file(entry?.path())?;
     }
     Ok(())
-}
-
-/// The archives a shard's names speak of. Names that aren't ours are left alone.
-fn list(shard: &std::path::Path) -> io::Result<BTreeMap<(Key, ArchiveId), Found>> {
-    let mut archives: BTreeMap<(Key, ArchiveId), Found> = BTreeMap::new();
-    for entry in fs::read_dir(shard)? {
-        let name = entry?.file_name();
-        let Some((key, id, extension)) = name.to_str().and_then(layout::parse) else {
-            continue;
-        };
-        let found = archives.entry((key, id)).or_default();
-        match extension {
-            "zip" => found.zip = true,
-            "rec" => found.rec = true,
-            _ => {}
-        }
-    }
-    Ok(archives)
 }
 
 /// The slot of an archive that can be adopted; what can't is discarded, or left alone if it is another version's.

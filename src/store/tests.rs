@@ -234,6 +234,41 @@ async fn a_reader_who_was_shown_another_tail_gets_no_end() {
     }
 }
 
+#[tokio::test]
+async fn every_flipped_bit_is_found_and_removed_only_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    let mut ids = Vec::new();
+    for (job, length) in [(1, 1000), (2, 3 << 20), (3, (2 << 20) + 1), (4, 10), (5, 0)] {
+        ids.push(bench.fill(job, &pattern(length)).await.unwrap().id());
+    }
+    let layout = bench.shared_layout();
+    let settings = settings(dir.path(), 100 << 20);
+    assert!(matches!(verify::verify(&settings, "test", false, |_| ()), Err(Error::InUse { .. })));
+    bench.store.close();
+    drop(bench);
+    let mut steps = Vec::new();
+    let sound = verify::verify(&settings, "test", false, |step| steps.push(step.archives)).unwrap();
+    assert_eq!((sound.sound, sound.damaged.len(), steps), (5, 0, vec![1, 2, 3, 4, 5]));
+    let flip = |path: &std::path::Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 4;
+        fs::write(path, bytes).unwrap();
+    };
+    flip(&layout.zip(key(2), ids[1]), (2 << 20) + 7);
+    flip(&layout.zip(key(3), ids[2]), 2 << 20);
+    flip(&layout.rec(key(4), ids[3]), 30);
+    fs::write(layout.zip(key(5), ids[4]), "x").unwrap();
+    for (repair, left) in [(false, 4), (true, 4), (false, 0)] {
+        let found = verify::verify(&settings, "test", repair, |_| ()).unwrap();
+        assert_eq!((found.sound, found.damaged.len()), (1, left), "repair: {repair}");
+        assert!(found.damaged.iter().all(|damaged| damaged.removed == repair));
+    }
+    let bench = Bench::new(dir.path(), 100 << 20);
+    assert_eq!(bench.read(1).await, Some(pattern(1000)));
+    assert!(bench.read(2).await.is_none() && bench.read(4).await.is_none());
+}
+
 impl Bench {
     fn shared_layout(&self) -> Layout {
         self.store.shared.layout.clone()

@@ -1,0 +1,167 @@
+//! A look at every byte of a store that nobody uses.
+//!
+//! Every archive is compared with its record: both files are there, the record is whole, the length is right, and so is
+//! the checksum of each chunk. Nothing is changed unless that is asked for, and then what is damaged is removed, as a start
+//! would remove what it can't adopt: the next download fetches it anew.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use twox_hash::XxHash3_128;
+
+use super::layout::{self, Found, Layout};
+use super::record::{BadRecord, CHUNK, Record};
+use super::{Error, Settings};
+use crate::key::{ArchiveId, Key};
+use crate::num::{to_u64, to_usize};
+
+/// Why an archive isn't what it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// One of its two files is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The record can't be believed.
+    #[error(transparent)]
+    Record(#[from] BadRecord),
+    /// It is another archive's record.
+    #[error("the record beside it is another archive's")]
+    Foreign,
+    /// The file is shorter or longer than its record says.
+    #[error("it has {found} bytes and should have {recorded}")]
+    Length {
+        /// Bytes of the file.
+        found: u64,
+        /// Bytes by the record.
+        recorded: u64,
+    },
+    /// A chunk has other bytes than it had.
+    #[error("the checksum of the MiB at byte {0} is wrong")]
+    Chunk(u64),
+    /// It can't be read.
+    #[error("it can't be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// An archive that is damaged.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The archive's file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: Damage,
+    /// Whether it was removed.
+    pub removed: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Archives that are as they were.
+    pub sound: u64,
+    /// Archives whose record was written by another version of larder: left alone.
+    pub unknown: u64,
+    /// Bytes of archives that were read.
+    pub bytes: u64,
+    /// The others.
+    pub damaged: Vec<Damaged>,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Archives looked at.
+    pub archives: u64,
+    /// Of so many.
+    pub of: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// Looks at all archives of an instance in a directory that no larder uses. `repair`: damaged ones are removed. `each` is
+/// told after every archive. Blocks.
+pub fn verify(
+    settings: &Settings,
+    instance: &str,
+    repair: bool,
+    mut each: impl FnMut(Step),
+) -> Result<Verified, Error> {
+    let _lock = layout::own(&settings.dir)?;
+    let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
+    let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
+    let archives = list(&layout).map_err(fail)?;
+    let of = to_u64(archives.len());
+    let (mut verified, mut buffer) = (Verified::default(), Vec::new());
+    for (archives, ((key, id), found)) in (1..).zip(archives) {
+        match examine(&layout, key, id, found, &mut buffer) {
+            Ok(length) => {
+                verified.sound += 1;
+                verified.bytes = verified.bytes.saturating_add(length);
+            }
+            Err(Damage::Record(BadRecord::Version(_))) => verified.unknown += 1,
+            Err(why) => {
+                let removed = repair && remove(&layout, key, id);
+                verified.damaged.push(Damaged { path: layout.zip(key, id), why, removed });
+            }
+        }
+        each(Step { archives, of, bytes: verified.bytes });
+    }
+    Ok(verified)
+}
+
+fn list(layout: &Layout) -> io::Result<BTreeMap<(Key, ArchiveId), Found>> {
+    let mut archives = BTreeMap::new();
+    for shard in fs::read_dir(layout.archives())? {
+        archives.extend(layout::list(&shard?.path())?);
+    }
+    Ok(archives)
+}
+
+/// Compares an archive with its record; returns its length.
+fn examine(
+    layout: &Layout,
+    key: Key,
+    id: ArchiveId,
+    found: Found,
+    buffer: &mut Vec<u8>,
+) -> Result<u64, Damage> {
+    match (found.zip, found.rec) {
+        (true, true) => {}
+        (true, false) => return Err(Damage::Missing("the record")),
+        _ => return Err(Damage::Missing("the archive")),
+    }
+    let record = Record::decode(&fs::read(layout.rec(key, id))?)?;
+    if record.key != key || record.id != id {
+        return Err(Damage::Foreign);
+    }
+    compare(&layout.zip(key, id), &record, buffer)?;
+    Ok(record.length)
+}
+
+fn compare(path: &Path, record: &Record, buffer: &mut Vec<u8>) -> Result<(), Damage> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length != record.length {
+        return Err(Damage::Length { found: length, recorded: record.length });
+    }
+    for (at, checksum) in (0..).step_by(to_usize(CHUNK)).zip(&record.chunks) {
+        buffer.resize(to_usize(CHUNK.min(length.saturating_sub(at))), 0);
+        file.read_exact_at(buffer, at)?;
+        if XxHash3_128::oneshot(buffer) != *checksum {
+            return Err(Damage::Chunk(at));
+        }
+    }
+    Ok(())
+}
+
+/// Removes an archive's files, record first: without one, an archive is none.
+fn remove(layout: &Layout, key: Key, id: ArchiveId) -> bool {
+    let gone = |path: &Path| match fs::remove_file(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    gone(&layout.rec(key, id)) && gone(&layout.zip(key, id))
+}

@@ -121,7 +121,7 @@ impl Access {
 
     async fn probe_archive(&self, asker: &Asker<'_>, question: &Question) -> probe::Result {
         let condition = Condition::about(Some(asker.subject.facts));
-        // By ref, and where the route was not described yet, the fields of the answer are wanted as well.
+        // Where the route was not described yet, the fields of the answer are wanted as well.
         let condition = if asker.subject.described { condition } else { condition.to_be_described() };
         let ask = Ask {
             asking: asker.caller.asking(&self.key, question),

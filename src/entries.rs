@@ -25,8 +25,9 @@ use crate::key::ArchiveId;
 use crate::num::{to_u64, to_usize};
 use crate::store::{Archive, Slices};
 
-/// Memory for directories: those of some 20 archives of 20,000 entries, or of thousands of common ones.
-const DIRECTORIES_KIB: u64 = 64 << 10;
+/// Memory for directories: one of a million entries (72 MB), those of some 90 archives of 20,000, or of thousands of
+/// common ones.
+const DIRECTORIES_KIB: u64 = 128 << 10;
 
 /// Memory for decoded entries and for what is known of others.
 const ENTRIES_KIB: u64 = 32 << 10;

@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 
 /// What describes the archive and the way a browser may treat it. Everything else is a matter of one answer (ids,
 /// rate limits, cookies, CORS) or of the object store, and is never replayed.
-const KEPT: [HeaderName; 9] = [
+const KEPT: [HeaderName; 6] = [
     header::CONTENT_TYPE,
     header::CONTENT_DISPOSITION,
     HeaderName::from_static("content-transfer-encoding"),
     header::CONTENT_LANGUAGE,
-    header::CACHE_CONTROL,
-    header::EXPIRES,
-    header::PRAGMA,
     header::LAST_MODIFIED,
     HeaderName::from_static("x-robots-tag"),
 ];
+
+/// How long others may keep it: GitLab's word, never that of the object store behind it, whose address is another one for
+/// each download.
+const CACHING: [HeaderName; 3] = [header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA];
 
 /// What protects whoever opens the archive in a browser: always sent with hits.
 const SECURITY: [HeaderName; 10] = [
@@ -57,10 +58,14 @@ impl Kept {
     /// What is kept of an answer that brought the archive's bytes, and of the answer of GitLab's that led to it.
     pub fn of(bytes_from: &HeaderMap, led_by: &HeaderMap) -> Self {
         let described = bytes_from.iter().filter(|(name, _)| KEPT.contains(name));
-        let protected = led_by.iter().filter(|(name, _)| SECURITY.contains(name));
-        let mut fields = HeaderMap::with_capacity(KEPT.len() + SECURITY.len());
+        let protected = led_by.iter().filter(|(name, _)| SECURITY.contains(name) || CACHING.contains(name));
+        let mut fields = HeaderMap::with_capacity(KEPT.len() + CACHING.len() + SECURITY.len());
         for (name, value) in described.chain(protected) {
             fields.append(name, value.clone());
+        }
+        // Without a word about it a browser would keep what only GitLab may hand out, and not ask again.
+        if !fields.contains_key(header::CACHE_CONTROL) {
+            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         Self(fields)
     }
@@ -177,8 +182,12 @@ mod tests {
         assert_eq!(Kept::from(Pairs::from(kept.clone())), kept);
         let out = kept.fields();
         let names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["content-type", "x-frame-options"]);
+        assert_eq!(names, ["content-type", "x-frame-options", "cache-control"]);
         assert_eq!(out["content-type"], "application/zip");
+        assert_eq!(out["cache-control"], "no-cache", "nobody keeps it without asking");
+        storage.insert("cache-control", HeaderValue::from_static("public, max-age=3600"));
+        gitlab.insert("cache-control", HeaderValue::from_static("no-store"));
+        assert_eq!(Kept::of(&storage, &gitlab).fields()["cache-control"], "no-store", "GitLab's word");
         let mut names: Vec<_> = fresh(&gitlab).keys().map(ToString::to_string).collect();
         names.sort_unstable();
         assert_eq!(

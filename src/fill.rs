@@ -6,6 +6,7 @@
 
 mod flight;
 mod open;
+mod part;
 mod pump;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ mod archive;
 mod body;
 mod door;
 mod entry;
+mod mend;
 mod pass;
 mod report;
 mod serve;

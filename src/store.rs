@@ -6,6 +6,7 @@
 
 mod also;
 mod archive;
+mod chunks;
 mod data;
 mod draft;
 mod index;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use archive::Archive;
+pub use archive::{Archive, Unsound};
 pub use data::SLICE;
 pub use draft::{Draft, End, Progress, Rest, Writer, Written};
 pub use record::Record;

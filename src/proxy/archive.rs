@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Response};
 
 use super::body::Body;
+use super::mend::{Mender, Sound};
 use super::serve::{self, Entity};
 use super::{Exchange, Proxy, answer, entry, is_head, pass};
 use crate::access::{Admission, Caller, Described, Granted, Other, Refusal, Said, Subject};
@@ -195,9 +196,18 @@ impl Asking<'_> {
             ranges: true,
         };
         let source = |range: serve::Span| {
-            archive.slices(&granted.grant, range.within(record.length)).map(Body::Slices)
+            let slices = archive.slices(&granted.grant, range.within(record.length))?;
+            // Nothing is left to be found damaged where all was compared.
+            let mender = (!archive.is_compared()).then(|| Box::new(self.mender()));
+            Some(Body::Slices(Sound::new(slices, mender)))
         };
         (Outcome::Hit, serve::respond(self.exchange.request(), entity, source))
+    }
+
+    /// What is damaged of an archive is fetched again in this caller's name.
+    fn mender(&self) -> Mender {
+        let (proxy, caller) = (Arc::clone(self.proxy), self.caller.clone());
+        Mender { proxy, caller, question: self.question.clone() }
     }
 
     /// Nothing is held: the answer to a HEAD comes from GitLab's facts, and starts no fill.

@@ -10,10 +10,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::mend::Sound;
 use crate::entries::Checked;
 use crate::fill::Arrival;
 use crate::num::to_u64;
-use crate::store::{Growing, Slices};
+use crate::store::Growing;
 use crate::telemetry::metrics::From;
 use crate::upstream::Fetched;
 
@@ -27,7 +28,7 @@ pub enum Body {
     /// An entry that is kept unpacked.
     Stored(Bytes),
     /// Slices of an archive.
-    Slices(Slices),
+    Slices(Sound),
     /// An archive that is arriving; it stays counted while it is read.
     Growing(Growing, Arc<Arrival>),
     /// An entry of an archive, checked on its way.

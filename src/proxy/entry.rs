@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::archive::{Answer, Asking, Step, Turned, learn};
 use super::body::{Body, Chain};
+use super::mend::Sound;
 use super::serve::{self, Entity};
 use super::{Exchange, OnFile, Proxy, pass};
 use crate::access::{Caller, Granted, Subject};
@@ -17,7 +18,7 @@ use crate::fill::Leader;
 use crate::grant::judge::content_length;
 use crate::key::ArchiveId;
 use crate::route::{Class, Question};
-use crate::store::Archive;
+use crate::store::{Archive, Slices};
 use crate::telemetry::{Outcome, metrics};
 
 /// Longest archive that is fetched for the sake of any file in it.
@@ -147,7 +148,7 @@ impl Asking<'_> {
         let mut gzip = Some(gzip);
         serve::respond(self.exchange.request(), entity, |_| {
             let Gzip { header, stream, trailer } = gzip.take()?;
-            let parts = [Body::Whole(header), Body::Slices(stream), Body::Whole(trailer)];
+            let parts = [Body::Whole(header), stored(stream), Body::Whole(trailer)];
             Chain::new(parts, metrics::From::Store).map(Body::Chain)
         })
     }
@@ -166,10 +167,15 @@ fn left(error: &io::Error) -> Step {
     Step::Pass(Outcome::NotArchive)
 }
 
+/// Slices that were compared on their way to be unpacked: damage since then breaks them off.
+fn stored(slices: Slices) -> Body {
+    Body::Slices(Sound::new(slices, None))
+}
+
 fn body(content: Content) -> Body {
     match content {
         Content::Whole(bytes) => Body::Stored(bytes),
-        Content::Slices(slices) => Body::Slices(slices),
+        Content::Slices(slices) => stored(slices),
         Content::Checked(checked) => Body::Entry(checked),
     }
 }

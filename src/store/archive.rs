@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::chunks::{Chunks, is_sound};
 use super::data::Data;
 use super::record::Record;
 use super::room::Shared;
@@ -14,7 +16,7 @@ use super::slices::Slices;
 use crate::fields::Kept;
 use crate::grant::{Facts, Grant, Visitors};
 use crate::key::{ArchiveId, Key};
-use crate::num::to_usize;
+use crate::num::{to_u64, to_usize};
 use crate::route::Class;
 
 /// An open archive. While anything refers to it, its bytes can be read, even after it has left the store.
@@ -25,10 +27,26 @@ pub struct Archive {
     filled: Arc<Kept>,
     bytes: u64,
     data: Arc<Data>,
+    chunks: Chunks,
     shared: Arc<Shared>,
     retired: AtomicBool,
     visitors: Arc<Visitors>,
     learned: Mutex<Learned>,
+}
+
+/// A chunk whose bytes aren't those that were written, or can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive's file is damaged in its MiB {chunk}{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+pub struct Unsound {
+    chunk: u64,
+    why: Option<io::Error>,
+}
+
+impl Unsound {
+    /// Which chunk it is.
+    pub const fn chunk(&self) -> u64 {
+        self.chunk
+    }
 }
 
 /// What GitLab said of it after it was filled.
@@ -44,12 +62,23 @@ impl Archive {
         record: Record,
         bytes: u64,
         data: Arc<Data>,
+        chunks: Chunks,
         visitors: Arc<Visitors>,
         shared: Arc<Shared>,
     ) -> Self {
         let filled = Arc::new(record.kept.clone());
         let learned = Mutex::new(Learned { facts: record.facts.clone(), kept: Default::default() });
-        Self { record, filled, bytes, data, shared, retired: AtomicBool::new(false), visitors, learned }
+        Self {
+            record,
+            filled,
+            bytes,
+            data,
+            chunks,
+            shared,
+            retired: AtomicBool::new(false),
+            visitors,
+            learned,
+        }
     }
 
     /// What it is stored under.
@@ -143,6 +172,55 @@ impl Archive {
 
     pub(super) const fn data(&self) -> &Arc<Data> {
         &self.data
+    }
+
+    pub(super) const fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// A chunk's bytes, after they were compared with its checksum; what was not found sound is never handed out.
+    /// Blocks.
+    pub(super) fn sound(&self, chunk: u64) -> Result<Bytes, Unsound> {
+        let range = self.chunks.bytes(chunk);
+        let mut bytes = vec![0; to_usize(range.end - range.start)];
+        let read = self.data.read_into(&mut bytes, range.start);
+        let checksum = self.record.chunks.get(to_usize(chunk));
+        match (read, checksum) {
+            (Ok(()), Some(checksum)) if is_sound(&bytes, *checksum) => {
+                self.chunks.was_compared(chunk);
+                Ok(bytes.into())
+            }
+            (read, _) => Err(Unsound { chunk, why: read.err() }),
+        }
+    }
+
+    /// Whether all of its bytes were compared with their checksums since it was opened.
+    pub fn is_compared(&self) -> bool {
+        self.chunks.are_compared()
+    }
+
+    /// Where an unsound chunk lies, to be fetched again.
+    pub fn range_of(&self, unsound: &Unsound) -> Range<u64> {
+        self.chunks.bytes(unsound.chunk)
+    }
+
+    /// Puts a chunk that was fetched again in the place of one that was unsound, if it is the right one. Until it is
+    /// there its bit isn't set, so that nobody is handed half of it. Blocks.
+    pub fn mend(&self, chunk: u64, bytes: &[u8]) -> io::Result<bool> {
+        let range = self.chunks.bytes(chunk);
+        let right = self.record.chunks.get(to_usize(chunk));
+        let fits = to_u64(bytes.len()) == range.end - range.start;
+        if !(fits && right.is_some_and(|checksum| is_sound(bytes, *checksum))) {
+            return Ok(false);
+        }
+        self.shared.mend(self.record.key, self.record.id, range.start, bytes)?;
+        self.sound(chunk).map(|_| true).map_err(io::Error::other)
+    }
+
+    /// Takes it out of the store: it can't be mended. Blocks.
+    pub fn give_up(&self) {
+        let taken = self.shared.take_out(self.record.key, Some(self.record.id));
+        self.shared.unlink(self.record.key, taken);
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Weak};
 
 use moka::policy::EvictionPolicy;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::archive::Archive;
+use super::chunks::Chunks;
 use super::data::Data;
 use super::draft::Draft;
 use super::index::Index;
@@ -101,8 +103,8 @@ impl Shared {
             return Err(io::Error::other("the archive's file isn't what its record says"));
         }
         let data = Data::new(file, Some(record.length), self.mode);
-        let visitors = Arc::default();
-        Ok(Arc::new(Archive::new(record, slot.bytes, Arc::new(data), visitors, Arc::clone(self))))
+        let (chunks, visitors) = (Chunks::new(record.length, false), Arc::default());
+        Ok(Arc::new(Archive::new(record, slot.bytes, Arc::new(data), chunks, visitors, Arc::clone(self))))
     }
 
     pub(super) fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
@@ -149,7 +151,8 @@ impl Shared {
         fs::rename(self.layout.incoming_rec(key, id), self.layout.rec(key, id))?;
         let bytes = record.length.saturating_add(overhead);
         let (data, visitors) = (Arc::clone(draft.data()), Arc::clone(draft.visitors()));
-        let archive = Arc::new(Archive::new(record.clone(), bytes, data, visitors, Arc::clone(self)));
+        let chunks = Chunks::new(record.length, true);
+        let archive = Arc::new(Archive::new(record.clone(), bytes, data, chunks, visitors, Arc::clone(self)));
         let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now, marks: record.facts.marks() };
         draft.reservation().lock().keep(bytes);
         let mut shelved = self.shelf.lock();
@@ -160,6 +163,13 @@ impl Shared {
         drop(leaving);
         self.index.put(key, slot);
         Ok((archive, replaced))
+    }
+
+    /// Writes the right bytes over wrong ones in an archive's file, and sees to it that they stay. Blocks.
+    pub(super) fn mend(&self, key: Key, id: ArchiveId, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = File::options().write(true).open(self.layout.zip(key, id))?;
+        file.write_all_at(bytes, at)?;
+        file.sync_data()
     }
 
     pub(super) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {

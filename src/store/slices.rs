@@ -11,19 +11,23 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::archive::Archive;
+use super::archive::{Archive, Unsound};
+use super::chunks::Chunks;
 use super::data::{Data, Piece, SLICE, read_cold};
 use super::draft::{Draft, End, Progress, Rest};
-use crate::num::to_u64;
+use crate::num::{to_u64, to_usize};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 
-/// A range of a whole archive, slice by slice.
+/// A range of a whole archive, slice by slice, each within one chunk.
 pub struct Slices {
     archive: Arc<Archive>,
     left: Range<u64>,
     reading: Option<Reading>,
+    comparing: Option<Comparing>,
 }
+
+type Comparing = Pin<Box<dyn Future<Output = io::Result<Result<Bytes, Unsound>>> + Send>>;
 
 impl fmt::Debug for Slices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +37,7 @@ impl fmt::Debug for Slices {
 
 impl Slices {
     pub(super) const fn new(archive: Arc<Archive>, range: Range<u64>) -> Self {
-        Self { archive, left: range, reading: None }
+        Self { archive, left: range, reading: None, comparing: None }
     }
 
     /// Bytes still to come.
@@ -41,17 +45,43 @@ impl Slices {
         self.left.end.saturating_sub(self.left.start)
     }
 
-    /// The next slice; an error means that the file can't give what its record promised.
+    /// Of which archive.
+    pub const fn archive(&self) -> &Arc<Archive> {
+        &self.archive
+    }
+
+    /// The next slice; an error means that the file can't give what its record promised. One that holds an [`Unsound`]
+    /// may be mended: then the same slice can be asked for again.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.left.is_empty() && self.reading.is_none() {
             return Poll::Ready(None);
         }
-        let to = self.left.end.min(self.left.start.saturating_add(SLICE));
-        let slice = ready!(poll_slice(self.archive.data(), &mut self.reading, self.left.start, to, cx));
+        let chunk = Chunks::of(self.left.start);
+        let to = self.left.end.min(self.archive.chunks().bytes(chunk).end);
+        // A comparison that was begun is waited for even if its chunk was found sound meanwhile: what it brings is this
+        // chunk's, and no later one's.
+        let slice = if self.comparing.is_none() && self.archive.chunks().is_compared(chunk) {
+            ready!(poll_slice(self.archive.data(), &mut self.reading, self.left.start, to, cx))
+        } else {
+            ready!(self.poll_compared(chunk, to, cx))
+        };
         if let Ok(bytes) = &slice {
             self.left.start += to_u64(bytes.len());
         }
         Poll::Ready(Some(slice))
+    }
+
+    /// A slice of a chunk that is used for the first time since the archive was opened: read and compared off the
+    /// runtime.
+    fn poll_compared(&mut self, chunk: u64, to: u64, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let archive = Arc::clone(&self.archive);
+        let comparing =
+            self.comparing.get_or_insert_with(|| Box::pin(crate::rt::blocking(move || archive.sound(chunk))));
+        let compared = ready!(comparing.as_mut().poll(cx));
+        self.comparing = None;
+        let start = self.archive.chunks().bytes(chunk).start;
+        let (from, to) = (to_usize(self.left.start - start), to_usize(to - start));
+        Poll::Ready(compared?.map(|bytes| bytes.slice(from..to)).map_err(io::Error::other))
     }
 }
 

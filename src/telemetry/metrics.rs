@@ -148,6 +148,26 @@ impl Fill {
     }
 }
 
+/// What came of a damaged chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// It was fetched again.
+    Mended,
+    /// It couldn't be had: its archive left the store.
+    Lost,
+}
+
+impl Mend {
+    const ALL: [Self; 2] = [Self::Mended, Self::Lost];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mended => "mended",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What came of a question about access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
@@ -226,6 +246,7 @@ pub struct Metrics {
     served: Counters<From>,
     fetched: Counter,
     fills: Counters<Fill>,
+    mends: Counters<Mend>,
     probes: Counters<Probe>,
     grants: Counters<Grant>,
     upstream_errors: Family<Labels, Counter>,
@@ -247,6 +268,7 @@ impl Default for Metrics {
         let fetched = Counter::default();
         registry.register_with_unit("fetched", "Body bytes fetched by fills", Unit::Bytes, fetched.clone());
         let fills = family(&mut registry, "fills", "Fills by result");
+        let mends = family(&mut registry, "damaged_chunks", "Damaged chunks of archives by result");
         let probes = family(&mut registry, "probes", "Questions to GitLab about access by result");
         let grants = family(&mut registry, "grants", "Admissions by how they were had");
         let upstream_errors =
@@ -274,6 +296,7 @@ impl Default for Metrics {
             served: Counters::of(&served, &From::ALL, |from| vec![("source", from.as_str())]),
             fetched,
             fills: Counters::of(&fills, &Fill::ALL, |fill| vec![("result", fill.as_str())]),
+            mends: Counters::of(&mends, &Mend::ALL, |mend| vec![("result", mend.as_str())]),
             probes: Counters::of(&probes, &Probe::ALL, |probe| vec![("result", probe.as_str())]),
             grants: Counters::of(&grants, &Grant::ALL, |grant| vec![("result", grant.as_str())]),
             upstream_errors,
@@ -363,6 +386,11 @@ impl Metrics {
     /// A fill has ended.
     pub fn fill(&self, result: Fill) {
         self.fills.add(result, 1);
+    }
+
+    /// A chunk was found damaged.
+    pub fn mend(&self, result: Mend) {
+        self.mends.add(result, 1);
     }
 
     /// GitLab has been asked about access.

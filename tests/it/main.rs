@@ -5,6 +5,7 @@
 mod archives;
 mod credentials;
 mod cuts;
+mod damage;
 mod entries;
 mod fills;
 mod framing;

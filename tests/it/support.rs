@@ -246,6 +246,11 @@ fn split(url: &str) -> (&str, &str) {
 }
 
 impl Larder {
+    /// The same as a whole number.
+    pub(crate) fn count(&self, line: &str) -> i64 {
+        format!("{:.0}", self.metric(line)).parse().unwrap()
+    }
+
     /// Waits until so many archives have been stored in all: an answer's last byte goes out before.
     pub(crate) async fn stored(&self, archives: usize) {
         self.counted("larder_fills_total{result=\"stored\"}", archives).await;

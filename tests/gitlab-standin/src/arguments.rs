@@ -1,6 +1,7 @@
 //! The program's arguments.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use gitlab_standin::{Etag, Storage};
@@ -13,6 +14,7 @@ pub(crate) struct Arguments {
     pub(crate) archive_size: u64,
     pub(crate) jobs: u32,
     pub(crate) fixture: bool,
+    pub(crate) archives: Vec<PathBuf>,
 }
 
 impl Arguments {
@@ -32,6 +34,7 @@ impl Arguments {
             archive_size: matches.get_one("archive-size").copied().unwrap_or(1 << 20),
             jobs: matches.get_one("jobs").copied().unwrap_or(3),
             fixture: matches.get_flag("fixture"),
+            archives: matches.get_many("archive").into_iter().flatten().cloned().collect(),
         }
     }
 }
@@ -73,6 +76,15 @@ fn command() -> Command {
                 .long("fixture")
                 .help("Start with a project, jobs and credentials, printed in the first line")
                 .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("archive")
+                .long("archive")
+                .value_name("FILE")
+                .help("Adds a job of the ref `files` to the fixture, named as the file is, with its bytes as archive")
+                .value_parser(value_parser!(PathBuf))
+                .requires("fixture")
+                .action(ArgAction::Append),
         )
 }
 

@@ -1,8 +1,9 @@
 //! A known content for demonstrations and for scripts outside.
 
 use std::io;
+use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::archive::{Archive, Member};
 use crate::gitlab::GitLab;
@@ -21,6 +22,8 @@ const SESSION: &str = "demosession";
 const PASSWORD: &str = "demo-password";
 /// A ref with a slash, and the job whose archive has entries of all kinds.
 const ENTRY_REF: (&str, &str) = ("release/1.0", "site");
+/// The ref whose jobs have the archives that were read from files.
+const FILES_REF: &str = "files";
 
 /// A private project `group/sub/project` with finished jobs that have archives, and every kind of credential to it.
 /// In a fresh GitLab the project is number 1 and the jobs count from 1; the last of them is what `main` and `build`
@@ -38,6 +41,8 @@ pub struct Fixture {
     /// `site`, of the last good pipeline of `release/1.0`: pages, text, an image, binaries, a directory, and names
     /// that need escaping.
     pub site: (JobId, Archive),
+    /// Jobs of `files` with archives that others wrote, by their names.
+    pub files: Vec<(String, JobId, Archive)>,
 }
 
 impl Fixture {
@@ -63,7 +68,24 @@ impl Fixture {
         let (job, archive) = (gitlab.job_in(pipeline, ENTRY_REF.1, JobStatus::Success), site());
         gitlab.put_archive(job, archive.clone());
         gitlab.put_report(job, "junit", Archive::from_bytes("<testsuites/>"));
-        Ok(Self { project, user, jobs, running, site: (job, archive) })
+        Ok(Self { project, user, jobs, running, site: (job, archive), files: Vec::new() })
+    }
+
+    /// Adds a finished job of `files` for each of these files: named as the file is, its bytes the archive. Fails
+    /// where a file can't be read.
+    pub fn add_files(&mut self, gitlab: &GitLab, paths: &[impl AsRef<Path>]) -> io::Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let pipeline = gitlab.pipeline(self.project, FILES_REF, PipelineStatus::Success);
+        for path in paths.iter().map(AsRef::as_ref) {
+            let archive = Archive::from_bytes(std::fs::read(path)?);
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let job = gitlab.job_in(pipeline, &name, JobStatus::Success);
+            gitlab.put_archive(job, archive.clone());
+            self.files.push((name, job, archive));
+        }
+        Ok(())
     }
 
     /// `glpat-demo`.
@@ -88,7 +110,7 @@ impl Fixture {
 
     /// All of it as JSON, the way the program prints it.
     pub fn to_json(&self) -> Value {
-        let job = |(job, archive): &(JobId, Archive)| {
+        let job = |job: &JobId, archive: &Archive| {
             json!({
                 "id": job.0,
                 "size": archive.len(),
@@ -104,8 +126,9 @@ impl Fixture {
             "username": "alice",
             "password": PASSWORD,
             "running_job": self.running.0,
-            "jobs": self.jobs.iter().map(job).collect::<Vec<_>>(),
-            "site": job(&self.site),
+            "jobs": self.jobs.iter().map(|(id, archive)| job(id, archive)).collect::<Vec<_>>(),
+            "site": job(&self.site.0, &self.site.1),
+            "files": self.files.iter().map(|(name, id, archive)| (name.clone(), job(id, archive))).collect::<Map<_, _>>(),
             "refs": self.refs(),
         })
     }

@@ -31,7 +31,8 @@ async fn run(arguments: Arguments) -> io::Result<()> {
     let gitlab = GitLab::start(setup.relative_root(&arguments.root)).await?;
     let mut line = json!({ "url": gitlab.url(), "store_url": gitlab.store_url() });
     if arguments.fixture {
-        let fixture = Fixture::install(&gitlab, arguments.jobs, arguments.archive_size)?;
+        let mut fixture = Fixture::install(&gitlab, arguments.jobs, arguments.archive_size)?;
+        fixture.add_files(&gitlab, &arguments.archives)?;
         merge(&mut line, fixture.to_json());
     }
     writeln!(io::stdout(), "{line}")?;

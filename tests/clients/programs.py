@@ -1,8 +1,10 @@
 """The two programs under test, as processes: started on free ports, awaited by what they print, ended by their pid."""
 
+import collections
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -10,6 +12,15 @@ import urllib.request
 
 # Only a hang takes this long; nothing waits for it otherwise.
 PATIENCE = 60
+
+# What the stand-in calls the routes on which archives leave it.
+ARCHIVE_ROUTES = ("job_archive", "ref_archive", "runner_archive", "web_download", "object")
+
+# A line of larder's metrics.
+ANSWERS = re.compile(r'^larder_requests_total\{route="(\w+)",outcome="(\w+)"\} (\d+)$', re.MULTILINE)
+
+# The environment without proxies: every client of ours goes straight to loopback.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 # Straight to loopback, whatever proxy the environment names.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -52,15 +63,17 @@ class Program:
 
 
 class StandIn(Program):
-    """A GitLab with one private project, some jobs with archives, and a credential of each kind."""
+    """A GitLab with one private project, some jobs with archives, and a credential of each kind; and a job for each
+    archive in `files`."""
 
-    def __init__(self, storage, jobs, size):
+    def __init__(self, storage, jobs, size, files=()):
         command = [
             os.environ["STANDIN_PROGRAM"],
             "--fixture",
             f"--storage={storage}",
             f"--jobs={jobs}",
             f"--archive-size={size}",
+            *(f"--archive={file}" for file in files),
         ]
         super().__init__(command, "stdout")
         self.fixture = json.loads(self.next_line())
@@ -73,7 +86,7 @@ class StandIn(Program):
     def archive_bytes(self):
         """Body bytes that left GitLab or its object store on the routes that lead to archives."""
         sent = self.counters()["body_bytes"]
-        return sum(sent.get(route, 0) for route in ("job_archive", "runner_archive", "object"))
+        return sum(sent.get(route, 0) for route in ARCHIVE_ROUTES)
 
 
 class Larder(Program):
@@ -108,3 +121,8 @@ class Larder(Program):
     def metrics(self):
         with DIRECT.open(f"{self.admin_url}/metrics", timeout=PATIENCE) as answer:
             return answer.read().decode()
+
+    def answers(self):
+        """How many requests ended how, by route and outcome."""
+        found = ANSWERS.findall(self.metrics())
+        return collections.Counter({(route, outcome): int(count) for route, outcome, count in found})

@@ -1,6 +1,5 @@
 """Archives by job, downloaded by real clients through larder, in every way that GitLab stores and sends them."""
 
-import contextlib
 import hashlib
 import io
 import tempfile
@@ -9,17 +8,11 @@ from pathlib import Path
 
 import curl
 import gitlab
-import requests
-from programs import Larder, StandIn
+import python_gitlab
+from between import HIT, MISS, Between
 
 # Several slices of larder's and an odd end.
 SIZE = (3 << 20) + 17
-# What GitLab may send besides the archive for each request it gets: a probe's last KiB, or a redirect's text.
-SMALL = 2048
-
-MISS = "larder; fwd=miss; stored"
-HIT = "larder; hit"
-
 # Fields whose value belongs to one answer, with those that larder adds.
 OF_ONE_ANSWER = {
     "age",
@@ -37,46 +30,18 @@ OF_ONE_ANSWER = {
 class Downloads:
     """The tests, for one storage mode. Each takes a job of its own, so that each begins cold."""
 
-    storage = None
-
-    @classmethod
-    def setUpClass(cls):
-        cls.started = contextlib.ExitStack()
-        cls.directory = cls.started.enter_context(tempfile.TemporaryDirectory(prefix="larder-clients-"))
-        cls.gitlab = StandIn(cls.storage, jobs=12, size=SIZE)
-        cls.started.callback(cls.gitlab.stop)
-        cls.larder = Larder(cls.gitlab.url, cls.directory)
-        cls.ended = False
-        cls.started.callback(lambda: cls.ended or cls.larder.stop())
-        cls.jobs = iter(cls.gitlab.fixture["jobs"])
-        cls.personal = cls.gitlab.fixture["personal_token"]
-        cls.job_token = cls.gitlab.fixture["job_token"]
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.started.close()
+    job_count = 12
+    size = SIZE
 
     def setUp(self):
+        super().setUp()
         self.job = next(self.jobs)
         self.path = self.job["path"]
         self.runner_path = f"/api/v4/jobs/{self.job['id']}/artifacts"
-        self.before = self.gitlab.archive_bytes()
-        self.requests_before = self.requests()
-
-    def requests(self):
-        return sum(self.gitlab.counters()["statuses"].values())
 
     def assert_archive(self, body):
         self.assertEqual(len(body), self.job["size"])
         self.assertEqual(hashlib.sha256(body).hexdigest(), self.job["sha256"])
-
-    def assert_one_transfer(self):
-        """One body has left GitLab, besides what its other answers weigh."""
-        sent = self.gitlab.archive_bytes() - self.before
-        spare = (self.requests() - self.requests_before) * SMALL
-        self.assertLess(spare, SIZE, "too many requests for this test to tell")
-        self.assertGreaterEqual(sent, SIZE)
-        self.assertLessEqual(sent, SIZE + spare)
 
     def download(self, path, *arguments):
         answer = curl.get(self.larder.url + path, *arguments)
@@ -86,43 +51,34 @@ class Downloads:
         self.larder.settle()
         return answer.fields["cache-status"]
 
-    def python_gitlab(self, **credential):
-        """A client that notes each answer's Cache-Status."""
-        session = requests.Session()
-        session.trust_env = False
-        session.hooks["response"].append(
-            lambda answer, *_, **__: self.statuses.append(answer.headers["Cache-Status"])
-        )
-        return gitlab.Gitlab(self.larder.url, session=session, **credential)
-
     def test_python_gitlab_downloads_a_jobs_archive_cold_and_hot(self):
-        self.statuses = []
-        project = self.gitlab.fixture["project"]
+        statuses = []
+        project = self.fixture["project"]
         for credential, name in (
             ({"private_token": self.personal}, project["id"]),
             ({"private_token": self.personal}, project["path"]),
             ({"oauth_token": self.personal}, project["id"]),
             ({"job_token": self.job_token}, project["path"]),
         ):
-            client = self.python_gitlab(**credential)
+            client = python_gitlab.client(self.larder.url, statuses, **credential)
             job = client.projects.get(name, lazy=True).jobs.get(self.job["id"], lazy=True)
             streamed = io.BytesIO()
             job.artifacts(streamed=True, action=streamed.write)
             self.assert_archive(streamed.getvalue())
             self.larder.settle()
             self.assert_archive(job.artifacts())
-        self.assertEqual(self.statuses, [MISS] + [HIT] * 7)
+        self.assertEqual(statuses, [MISS] + [HIT] * 7)
         self.assert_one_transfer()
 
     def test_python_gitlab_sees_gitlabs_refusal(self):
-        self.statuses = []
+        statuses = []
         self.assertEqual(self.download(self.path, "--header", f"PRIVATE-TOKEN: {self.personal}"), MISS)
-        client = self.python_gitlab(private_token="glpat-wrong")
+        client = python_gitlab.client(self.larder.url, statuses, private_token="glpat-wrong")
         job = client.projects.get(1, lazy=True).jobs.get(self.job["id"], lazy=True)
         with self.assertRaises(gitlab.GitlabAuthenticationError) as refused:
             job.artifacts()
         self.assertEqual(refused.exception.response_code, 401)
-        self.assertEqual(self.statuses, ["larder; fwd=bypass; detail=refused"])
+        self.assertEqual(statuses, ["larder; fwd=bypass; detail=refused"])
 
     def test_curl_downloads_by_job_with_each_credential(self):
         query = f"{self.path}?private_token={self.personal}"
@@ -224,9 +180,7 @@ class Downloads:
         """The last by name: it ends larder and looks at what it leaves behind."""
         for token in (self.personal, self.job_token, "glpat-wrong"):
             self.assertNotIn(token, self.larder.metrics())
-        cls = type(self)
         code = self.larder.stop()
-        cls.ended = True
         self.assertEqual(code, 0, "".join(self.larder.lines[-3:]))
         self.assertIn('"message":"stopped"', self.larder.lines[-1])
         files = [path for path in Path(self.directory).rglob("*") if path.is_file()]
@@ -237,31 +191,31 @@ class Downloads:
         self.assertEqual(self.gitlab.counters()["stray_credentials"], 0)
 
 
-class Local(Downloads, unittest.TestCase):
+class Local(Downloads, Between):
     """Older GitLab: the archive on its own disk, one constant weak entity tag."""
 
     storage = "local"
 
 
-class LocalSha256(Downloads, unittest.TestCase):
+class LocalSha256(Downloads, Between):
     """Newest GitLab: the archive on its own disk, its SHA-256 as entity tag."""
 
     storage = "local-sha256"
 
 
-class Redirect(Downloads, unittest.TestCase):
+class Redirect(Downloads, Between):
     """Clients are sent to an object store; its paths don't name the job."""
 
     storage = "redirect"
 
 
-class RedirectJobId(Downloads, unittest.TestCase):
+class RedirectJobId(Downloads, Between):
     """Clients are sent to an object store; its paths name the job."""
 
     storage = "redirect-job-id"
 
 
-class Proxied(Downloads, unittest.TestCase):
+class Proxied(Downloads, Between):
     """GitLab reads its object store for the client."""
 
     storage = "proxied"

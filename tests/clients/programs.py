@@ -1,5 +1,6 @@
 """The two programs under test, as processes: started on free ports, awaited by what they print, ended by their pid."""
 
+import base64
 import collections
 import json
 import os
@@ -29,8 +30,8 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Program:
     """A process whose output is read as it comes, so that it never waits for us."""
 
-    def __init__(self, command, output):
-        pipes = {output: subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    def __init__(self, command, output, stdin=subprocess.DEVNULL):
+        pipes = {output: subprocess.PIPE, "stdin": stdin, "env": ENVIRONMENT}
         self.process = subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **pipes)
         self.lines = []
         self._arriving = queue.Queue()
@@ -47,7 +48,9 @@ class Program:
     def next_line(self):
         line = self._arriving.get(timeout=PATIENCE)
         if line is None:
-            raise AssertionError(f"{self.process.args[0]} ended: {''.join(self.lines)}")
+            # It has ended for whoever asks next, too.
+            self._arriving.put(None)
+            raise AssertionError(f"{self.process.args[0]} ended: {''.join(self.lines)[-2000:]}")
         return line
 
     def stop(self):
@@ -126,3 +129,21 @@ class Larder(Program):
         """How many requests ended how, by route and outcome."""
         found = ANSWERS.findall(self.metrics())
         return collections.Counter({(route, outcome): int(count) for route, outcome, count in found})
+
+
+class Dialogue(Program):
+    """A client in another language: one line of JSON for a call, one line for what came of it."""
+
+    def __init__(self, *command):
+        super().__init__(command, "stdout", stdin=subprocess.PIPE)
+
+    def call(self, method, *arguments):
+        """A file's bytes, or what else the client made of the answer."""
+        print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
+        answer = json.loads(self.next_line())
+        return base64.b64decode(answer["base64"]) if "base64" in answer else answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)

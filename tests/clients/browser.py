@@ -5,7 +5,7 @@ import os
 import re
 import urllib.request
 
-from programs import DIRECT, PATIENCE, Program
+from programs import DIRECT, PATIENCE, Program, until
 
 # How an element is named in the protocol.
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -32,7 +32,9 @@ class Browser(Program):
         self.session = self._driver() + "/session"
         preferences = {"download.default_directory": str(downloads), "download.prompt_for_download": False}
         options = {"args": ARGUMENTS, "prefs": preferences}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options}
+        # An element that isn't there yet is awaited.
+        timeouts = {"implicit": PATIENCE * 1000}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "timeouts": timeouts}
         began = self._ask("", {"capabilities": {"alwaysMatch": wanted}})
         self.session += "/" + began["sessionId"]
 
@@ -64,8 +66,14 @@ class Browser(Program):
         self._ask(self._find(css) + "/value", {"text": text})
 
     def click(self, css):
-        """Awaits the page that it leads to, if it leads to one."""
         self._ask(self._find(css) + "/click", {})
+
+    def submit(self):
+        """Sends the page's first form and awaits the page that comes of it, be it at the same address."""
+        mark = "document.documentElement.dataset.left = ''"
+        self._ask("/execute/sync", {"script": mark, "args": []})
+        self.click("button[type=submit]")
+        self._find("html:not([data-left]) h1")
 
     def click_link(self, text):
         found = self._ask("/element", {"using": "link text", "value": text})
@@ -75,8 +83,7 @@ class Browser(Program):
         """The bytes of a file once it is there, and takes it away. Until then it has another name, and an empty file
         may keep its place."""
         file = self.downloads / name
-        while not (file.exists() and file.stat().st_size):
-            self.title()
+        until(lambda: self.title() is not None and file.exists() and file.stat().st_size)
         content = file.read_bytes()
         file.unlink()
         return content

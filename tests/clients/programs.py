@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 import urllib.request
 
 # Only a hang takes this long; nothing waits for it otherwise.
@@ -25,6 +26,14 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.low
 
 # Straight to loopback, whatever proxy the environment names.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def until(condition):
+    """Asks again and again; what is asked is another process, so asking takes its time."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {PATIENCE} s")
 
 
 class Program:
@@ -118,8 +127,7 @@ class Larder(Program):
 
     def settle(self):
         """Waits until no fill is under way: an archive is on the disk some moments after its last byte is out."""
-        while "\nlarder_fills_running 0\n" not in self.metrics():
-            pass
+        until(lambda: "\nlarder_fills_running 0\n" in self.metrics())
 
     def metrics(self):
         with DIRECT.open(f"{self.admin_url}/metrics", timeout=PATIENCE) as answer:

@@ -24,7 +24,7 @@ class AtGitLabsPages:
         self.assertEqual(self.browser.url(), f"{self.larder.url}/users/sign_in")
         self.browser.write("input[name='user[login]']", self.fixture["username"])
         self.browser.write("input[name='user[password]']", self.fixture["password"])
-        self.browser.click("button[type=submit]")
+        self.browser.submit()
         self.assertEqual(self.browser.url(), self.page)
         self.assertIn(f"Job #{self.site['id']}", self.browser.title())
 
@@ -45,7 +45,7 @@ class AtGitLabsPages:
                 self.assert_bytes(self.browser.downloaded(name.rpartition("/")[2]), files[name])
         self.assert_answers("web_entry", hit=3)
         self.browser.open(self.page)
-        self.browser.click("button[type=submit]")
+        self.browser.submit()
         self.assertEqual(self.browser.url(), self.page, "the keep button leads back")
         self.assert_bytes(self.download(), archive)
 
@@ -62,7 +62,7 @@ class AtGitLabsPages:
         self.browser.open(self.page)
         self.browser.write("input[name='user[login]']", self.fixture["username"])
         self.browser.write("input[name='user[password]']", "wrong")
-        self.browser.click("button[type=submit]")
+        self.browser.submit()
         self.assertEqual(self.browser.url(), f"{self.larder.url}/users/sign_in")
         self.browser.open(f"{self.page}/artifacts/download")
         self.assertEqual(self.browser.url(), f"{self.larder.url}/users/sign_in")

@@ -13,6 +13,7 @@ from between import HIT, MISS, Between
 
 # Several slices of larder's and an odd end.
 SIZE = (3 << 20) + 17
+
 # Fields whose value belongs to one answer, with those that larder adds.
 OF_ONE_ANSWER = {
     "age",

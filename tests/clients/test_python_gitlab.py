@@ -10,7 +10,7 @@ from between import HIT, MISS, Between
 class Files:
     """The tests, for one storage mode."""
 
-    job_count = 3
+    job_count = 4
 
     def setUp(self):
         super().setUp()
@@ -61,6 +61,15 @@ class Files:
             with self.assertRaises(gitlab.GitlabError) as refused:
                 attempt()
             self.assertEqual(refused.exception.response_code, 404)
+
+    def test_a_file_of_an_archive_that_is_not_held_brings_it(self):
+        job = self.of(next(self.jobs))
+        first = job.artifact("data.bin")
+        self.larder.settle()
+        self.assert_bytes(job.artifact("data.bin"), first)
+        self.assertEqual(len(job.artifacts()), self.size)
+        self.assertEqual(self.statuses, ["larder; fwd=miss", HIT, HIT])
+        self.assert_one_transfer()
 
     def test_a_kept_archive_is_still_a_hit(self):
         job = self.of(next(self.jobs))

@@ -77,9 +77,3 @@ class InAnObjectStore(AtGitLabsPages, Between):
     """GitLab that sends browsers to an object store."""
 
     storage = "redirect"
-
-    # GitLab's redirect says `Cache-Control: no-cache`, the object store says nothing, and neither does larder: so the
-    # browser keeps the archive for as long as its Last-Modified suggests.
-    @unittest.expectedFailure
-    def test_each_download_is_asked_for_anew_and_the_second_is_a_hit(self):
-        super().test_each_download_is_asked_for_anew_and_the_second_is_a_hit()

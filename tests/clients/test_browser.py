@@ -1,6 +1,5 @@
 """A browser at GitLab's pages, through larder: signs in, downloads, opens files."""
 
-import unittest
 
 from between import Between
 from browser import Browser

@@ -1,0 +1,207 @@
+//! The labels of what is counted: each a closed list, so that no label comes from a request.
+
+/// Which kind of request is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// An archive by the API.
+    JobArchive,
+    /// An archive by the runner's route.
+    RunnerArchive,
+    /// An archive by ref.
+    RefArchive,
+    /// An archive by the browser's route.
+    WebArchive,
+    /// One file of an archive, by job.
+    JobEntry,
+    /// One file by ref.
+    RefEntry,
+    /// One file by the browser's route.
+    WebEntry,
+    /// A change.
+    Write,
+    /// Everything else.
+    Pass,
+    /// What wasn't well formed.
+    Malformed,
+}
+
+impl Route {
+    pub(super) const ALL: [Self; 10] = [
+        Self::JobArchive,
+        Self::RunnerArchive,
+        Self::RefArchive,
+        Self::WebArchive,
+        Self::JobEntry,
+        Self::RefEntry,
+        Self::WebEntry,
+        Self::Write,
+        Self::Pass,
+        Self::Malformed,
+    ];
+
+    /// The route's name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JobArchive => "job_archive",
+            Self::RunnerArchive => "runner_archive",
+            Self::RefArchive => "ref_archive",
+            Self::WebArchive => "web_archive",
+            Self::JobEntry => "job_entry",
+            Self::RefEntry => "ref_entry",
+            Self::WebEntry => "web_entry",
+            Self::Write => "write",
+            Self::Pass => "pass",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// Where served bytes came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The store.
+    Store,
+    /// A fill that was still growing.
+    Fill,
+    /// GitLab, passed through.
+    Upstream,
+}
+
+impl From {
+    pub(super) const ALL: [Self; 3] = [Self::Store, Self::Fill, Self::Upstream];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Fill => "fill",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// How a fill ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// In the store.
+    Stored,
+    /// GitLab refused the leader.
+    Refused,
+    /// What came isn't an archive.
+    NotArchive,
+    /// No room for it.
+    NoRoom,
+    /// It broke off.
+    Broken,
+    /// Its bytes weren't those whose digest GitLab gave.
+    Damaged,
+    /// Larger than what it would be fetched for: one entry of it.
+    TooLarge,
+    /// Another key's archive was proven to be the same.
+    Joined,
+    /// Something happened to the job meanwhile.
+    Overtaken,
+    /// The store failed.
+    Unstored,
+}
+
+impl Fill {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Stored,
+        Self::Refused,
+        Self::NotArchive,
+        Self::NoRoom,
+        Self::Broken,
+        Self::Damaged,
+        Self::TooLarge,
+        Self::Joined,
+        Self::Overtaken,
+        Self::Unstored,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Refused => "refused",
+            Self::NotArchive => "not_archive",
+            Self::NoRoom => "no_room",
+            Self::Broken => "broken",
+            Self::Damaged => "damaged",
+            Self::TooLarge => "too_large",
+            Self::Joined => "joined",
+            Self::Overtaken => "overtaken",
+            Self::Unstored => "unstored",
+        }
+    }
+}
+
+/// What came of a damaged chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// It was fetched again.
+    Mended,
+    /// It couldn't be had: its archive left the store.
+    Lost,
+}
+
+impl Mend {
+    pub(super) const ALL: [Self; 2] = [Self::Mended, Self::Lost];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mended => "mended",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What came of a question about access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Yes, to what is held.
+    Yes,
+    /// Yes, to something else.
+    Other,
+    /// No.
+    Refused,
+    /// Not an answer to the question.
+    NotOurs,
+    /// GitLab couldn't be asked.
+    Down,
+}
+
+impl Probe {
+    pub(super) const ALL: [Self; 5] = [Self::Yes, Self::Other, Self::Refused, Self::NotOurs, Self::Down];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::Other => "other",
+            Self::Refused => "refused",
+            Self::NotOurs => "not_ours",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// How access was had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// A remembered grant opened the archive.
+    Remembered,
+    /// GitLab was asked.
+    Asked,
+    /// GitLab was down and the last answer within `access.grace` had been a yes.
+    Grace,
+}
+
+impl Grant {
+    pub(super) const ALL: [Self; 3] = [Self::Remembered, Self::Asked, Self::Grace];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Remembered => "remembered",
+            Self::Asked => "asked",
+            Self::Grace => "grace",
+        }
+    }
+}

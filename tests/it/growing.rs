@@ -50,6 +50,39 @@ async fn a_range_waits_for_its_own_bytes_only() {
 }
 
 #[tokio::test]
+async fn several_ranges_come_from_what_is_there_and_files_from_gitlab() {
+    for storage in MODES {
+        let (scene, body) = held(storage, 5).await;
+        let bob = scene.member("bob", Level::Developer);
+        let several = "bytes=0-9,1000-1099,50000-50000";
+        for (token, cache) in
+            [(&scene.token, "larder; fwd=miss; stored"), (&bob, "larder; fwd=miss; collapsed")]
+        {
+            let reply = part(&scene, token, several).await;
+            assert_eq!((reply.status.as_u16(), reply.cache()), (206, cache), "{storage:?}");
+            assert!(reply.field("content-type").unwrap().starts_with("multipart/byteranges; boundary="));
+            for (from, length) in [(0, 10), (1000, 100), (50_000, 1)] {
+                let bytes = scene.archive.read_at(from, length).unwrap();
+                let said = format!(
+                    "Content-Range: bytes {from}-{}/{SIZE}\r\n\r\n",
+                    from + u64::try_from(length).unwrap() - 1
+                );
+                let expected = [said.as_bytes(), &bytes, b"\r\n--"].concat();
+                let found = reply.body.windows(expected.len()).any(|window| window == expected);
+                assert!(reply.whole && found, "{storage:?}: {said}");
+            }
+        }
+        // Where a file lies in it isn't known before its end.
+        let entry = format!("{}/none.txt", scene.url());
+        let file = get(&entry, &[("private-token", &bob)]).await;
+        assert_eq!((file.status.as_u16(), file.cache()), (404, "larder; fwd=bypass; detail=refused"));
+        body.open();
+        assert!(scene.is_archive(&scene.get().await), "{storage:?}");
+        assert_eq!(scene.transfers(), 1, "{storage:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_condition_that_holds_is_304_cold_growing_and_hot() {
     for storage in MODES {
         let (scene, body) = held(storage, 2).await;

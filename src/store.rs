@@ -40,7 +40,7 @@ use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use index::Index;
 use layout::Layout;
-use room::Shared;
+use room::{Limits, Shared};
 use shelf::{NoRoom, Slot};
 
 /// What the operator decides about the store.
@@ -50,6 +50,10 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Budget for everything in it, bytes.
     pub max_size: u64,
+    /// Longest archive that is stored, bytes; `None`: any that fits the budget.
+    pub max_object: Option<u64>,
+    /// Bytes of the file system that stay free.
+    pub min_free: u64,
     /// Longest life of an archive since it was filled.
     pub max_age: Duration,
     /// Name of the GitLab instance in keys and paths; derived from the upstream URL if `None`.
@@ -144,7 +148,8 @@ impl Store {
         let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
         let (index, rows) = Index::open(&layout.index());
         let shelf = recover::recover(&layout, &index, &rows, settings.max_size).map_err(fail)?;
-        let shared = Arc::new(Shared::new(layout, settings.read, index, shelf));
+        let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
+        let shared = Arc::new(Shared::new(layout, settings.read, limits, index, shelf));
         Ok(Self { shared, max_age: settings.max_age.as_secs(), clock, lock: Mutex::new(Some(lock)) })
     }
 

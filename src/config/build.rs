@@ -72,7 +72,17 @@ impl Reader<'_> {
         let max_age = self.read(&keys::CACHE_MAX_AGE);
         let instance = self.read(&keys::CACHE_INSTANCE);
         let read = self.read(&keys::CACHE_READ);
-        Some(store::Settings { dir: dir?, max_size: max_size?, max_age: max_age?, instance, read: read? })
+        let max_object = self.read(&keys::CACHE_MAX_OBJECT);
+        let min_free = self.read(&keys::CACHE_MIN_FREE);
+        Some(store::Settings {
+            dir: dir?,
+            max_size: max_size?,
+            max_object,
+            min_free: min_free?,
+            max_age: max_age?,
+            instance,
+            read: read?,
+        })
     }
 
     fn serving(&mut self) -> Option<proxy::Settings> {

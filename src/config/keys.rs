@@ -167,6 +167,12 @@ keys! {
     CACHE_MAX_SIZE: u64 = |raw| read::size(raw, LEAST_CACHE..=MOST_CACHE),
         key("cache.max_size", Default("20GiB"), "a size from 64MiB to 1048576TiB such as \"20GiB\" or \"500GB\"",
             "Budget for everything in the cache directory.").flag("cache-size", "SIZE");
+    CACHE_MAX_OBJECT: u64 = |raw| read::size(raw, 1..=MOST_CACHE),
+        key("cache.max_object", Optional("10GiB"), "a size from 1 to 1048576TiB such as \"10GiB\"",
+            "Longest archive that is stored; unset: any that fits cache.max_size.");
+    CACHE_MIN_FREE: u64 = |raw| read::size(raw, 0..=MOST_CACHE),
+        key("cache.min_free", Default("0"), "a size up to 1048576TiB such as \"1GiB\"",
+            "What must stay free on the cache directory's file system, at the cost of what was used least recently.");
     CACHE_MAX_AGE: Duration = |raw| read::duration(raw, SECOND..=AGE),
         key("cache.max_age", Default("30d"), "a duration from 1s to 3650d such as \"30d\"",
             "Longest life of an archive since it was filled.");

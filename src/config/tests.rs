@@ -45,6 +45,8 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
         &["64MiB", "50 GiB", "1.5GiB", "100000000000", "1048576TiB"],
         &["67108863", "50G", "0", "1048577TiB"],
     ),
+    ("cache.max_object", &["1", "10GiB"], &["0", "x", ""]),
+    ("cache.min_free", &["0", "1GiB"], &["-1", ""]),
     ("cache.max_age", &["1s", "3650d"], &["0s", "3651d", "30"]),
     ("cache.instance", &["a", "1.3", "123", "true", "git-lab_1"], &["", "..", ".a", "a/b", "A", "ü"]),
     ("cache.read", &["mapped", "pread"], &["Mapped", "sendfile", ""]),

@@ -115,7 +115,7 @@ fn align(index: &Index, rows: &Rows, adopted: &BTreeMap<Key, Slot>) {
 
 /// Brings the shelf within a budget that may have become smaller.
 fn shrink(layout: &Layout, index: &Index, shelf: &mut Shelf) {
-    let Ok(victims) = shelf.reserve(0, |_| false) else {
+    let Ok(victims) = shelf.reserve(0, 0, |_| false) else {
         return;
     };
     for (key, slot) in victims {

@@ -19,15 +19,20 @@ impl Reservation {
     /// Takes `length` bytes, or the first step of an unknown length.
     pub(super) fn take(shared: &Arc<Shared>, length: Option<u64>) -> Result<Self, Error> {
         let mut reservation = Self { shared: Arc::clone(shared), bytes: 0 };
-        reservation.cover(length.unwrap_or(1))?;
-        if length.is_none() {
-            reservation.cover(STEP)?;
+        match length {
+            Some(length) => reservation.cover(length)?,
+            None => reservation.grow(STEP)?,
         }
         Ok(reservation)
     }
 
-    /// Takes more until `end` is covered. Blocks while victims are unlinked.
+    /// Takes more until an archive of at least `end` bytes is covered. Blocks while victims are unlinked.
     pub(super) fn cover(&mut self, end: u64) -> Result<(), Error> {
+        self.shared.limits.admit(end)?;
+        self.grow(end)
+    }
+
+    fn grow(&mut self, end: u64) -> Result<(), Error> {
         if end > self.bytes {
             let more = if self.bytes == 0 { end } else { STEP.max(end - self.bytes) };
             self.shared.make_room(more)?;

@@ -21,15 +21,33 @@ use super::index::Index;
 use super::layout::Layout;
 use super::record::Record;
 use super::reserve::Reservation;
-use super::shelf::{Shelf, Slot};
+use super::shelf::{NoRoom, Shelf, Slot};
 use super::{Error, ReadMode};
 use crate::key::{ArchiveId, Key};
+
+/// What the operator decides about single archives and the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_object: Option<u64>,
+    pub(super) min_free: u64,
+}
+
+impl Limits {
+    /// Whether an archive may be as long as this.
+    pub(super) fn admit(&self, wanted: u64) -> Result<(), NoRoom> {
+        match self.max_object {
+            Some(longest) if wanted > longest => Err(NoRoom::Object { wanted, longest }),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What the store and the archives that have left it share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) layout: Layout,
     pub(super) mode: ReadMode,
+    pub(super) limits: Limits,
     pub(super) index: Index,
     pub(super) shelf: Mutex<Shelved>,
     /// Keeps archives open. Never touched under the shelf's lock: what it lets go of takes that lock.
@@ -50,10 +68,10 @@ const OPEN: u64 = 1024;
 
 impl Shared {
     /// What a start has found.
-    pub(super) fn new(layout: Layout, mode: ReadMode, index: Index, shelf: Shelf) -> Self {
+    pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, index: Index, shelf: Shelf) -> Self {
         let shelf = Mutex::new(Shelved { shelf, open: HashMap::new(), evicted: 0 });
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
-        Self { layout, mode, index, shelf, hot, random: SystemRandom::new() }
+        Self { layout, mode, limits, index, shelf, hot, random: SystemRandom::new() }
     }
 
     /// Where a key's archive is, used now.
@@ -185,11 +203,12 @@ impl Shared {
 
     /// Takes `bytes` of the budget, evicting what has to go. Blocks.
     pub(super) fn make_room(&self, bytes: u64) -> Result<(), Error> {
+        let short = self.short_of(bytes);
         let mut shelved = self.shelf.lock();
         let Shelved { shelf, open, .. } = &mut *shelved;
         let in_use =
             |id| open.get(&id).is_some_and(|archive: &Weak<Archive>| archive.strong_count() > HELD_BY_US);
-        let victims = shelf.reserve(bytes, in_use)?;
+        let victims = shelf.reserve(bytes, short, in_use)?;
         let mut leaving = Vec::with_capacity(victims.len());
         for (_, slot) in &victims {
             leaving.push(shelved.leave(*slot));
@@ -203,6 +222,18 @@ impl Shared {
             self.unlink(key, Some(slot));
         }
         Ok(())
+    }
+
+    /// Bytes that must go before `bytes` more leave the file system what must stay free. One that doesn't say how much
+    /// that is has enough: a full disk says so when it is written to.
+    fn short_of(&self, bytes: u64) -> u64 {
+        if self.limits.min_free == 0 {
+            return 0;
+        }
+        let free = rustix::fs::statvfs(self.layout.archives())
+            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let wanted = bytes.saturating_add(self.limits.min_free);
+        free.map_or(0, |free| wanted.saturating_sub(free))
     }
 
     /// Closes an archive that has left, at once: the cache by itself would wait for its next use.

@@ -11,12 +11,33 @@ use crate::key::{ArchiveId, Key};
 
 /// There isn't room for this, whatever may be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no room for {wanted} bytes in a store of {budget}")]
-pub struct NoRoom {
-    /// Bytes asked for.
-    pub wanted: u64,
-    /// Bytes the store may take.
-    pub budget: u64,
+pub enum NoRoom {
+    /// It doesn't fit the budget beside what can't be evicted.
+    #[error("no room for {wanted} bytes in a store of {budget} (cache.max_size)")]
+    Budget {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes the store may take.
+        budget: u64,
+    },
+    /// The file system would have too little left.
+    #[error(
+        "{wanted} bytes more would leave the file system {short} bytes short of what must stay free (cache.min_free)"
+    )]
+    Disk {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes that are missing.
+        short: u64,
+    },
+    /// It is longer than any archive may be.
+    #[error("an archive of {wanted} bytes is longer than {longest} (cache.max_object)")]
+    Object {
+        /// Its bytes, as far as they are known.
+        wanted: u64,
+        /// The longest that is stored.
+        longest: u64,
+    },
 }
 
 /// An archive's place in the store.
@@ -117,26 +138,31 @@ impl Shelf {
         touched.into_iter().filter_map(|key| self.find(key).map(|slot| (key, slot))).collect()
     }
 
-    /// Takes `bytes` of the budget for something new, after evicting what was used least recently and isn't in use.
-    /// Returns what was evicted: its bytes are still taken until they are [released](Self::release).
+    /// Takes `bytes` of the budget for something new, after evicting what was used least recently and isn't in use;
+    /// `short` bytes must go in any case, for the disk's own sake. Returns what was evicted: its bytes are still taken until they are [released](Self::release).
     pub fn reserve(
         &mut self,
         bytes: u64,
+        short: u64,
         in_use: impl Fn(ArchiveId) -> bool,
     ) -> Result<Vec<(Key, Slot)>, NoRoom> {
-        let mut needed = self.taken.saturating_add(bytes);
+        let (mut needed, mut missing) = (self.taken.saturating_add(bytes), short);
         let mut victims = Vec::new();
         for (key, slot) in &self.slots {
-            if needed <= self.budget {
+            if needed <= self.budget && missing == 0 {
                 break;
             }
             if !in_use(slot.id) {
                 needed = needed.saturating_sub(slot.bytes);
+                missing = missing.saturating_sub(slot.bytes);
                 victims.push((*key, *slot));
             }
         }
         if needed > self.budget {
-            return Err(NoRoom { wanted: bytes, budget: self.budget });
+            return Err(NoRoom::Budget { wanted: bytes, budget: self.budget });
+        }
+        if missing > 0 {
+            return Err(NoRoom::Disk { wanted: bytes, short: missing });
         }
         for (key, slot) in &victims {
             self.slots.remove(key);
@@ -233,18 +259,29 @@ mod tests {
     fn the_least_recently_used_go_first_and_no_more_than_needed() {
         let mut shelf = shelf(100, &[30, 30, 30]);
         shelf.touch(key(1), 9);
-        let victims = shelf.reserve(40, |_| false).unwrap();
+        let victims = shelf.reserve(40, 0, |_| false).unwrap();
         assert_eq!(victims, [(key(2), slot(2, 30))]);
         assert_eq!(shelf.iter().map(|(key, _)| key).collect::<Vec<_>>(), [key(3), key(1)]);
         assert_eq!(shelf.find(key(1)).map(|slot| slot.used_at), Some(9));
     }
 
     #[test]
+    fn what_the_disk_lacks_goes_whatever_the_budget_allows() {
+        let mut shelf = shelf(100, &[30, 30]);
+        assert_eq!(
+            shelf.reserve(10, 31, |id| id == ArchiveId::new(1)),
+            Err(NoRoom::Disk { wanted: 10, short: 1 })
+        );
+        assert_eq!(shelf.len(), 2, "nothing goes in vain");
+        assert_eq!(shelf.reserve(10, 31, |_| false).unwrap().len(), 2);
+    }
+
+    #[test]
     fn what_is_in_use_stays() {
         let mut shelf = shelf(100, &[50, 50]);
-        assert_eq!(shelf.reserve(10, |id| id == ArchiveId::new(1)).unwrap(), [(key(2), slot(2, 50))]);
-        assert!(shelf.reserve(60, |_| true).is_err());
-        assert_eq!(shelf.reserve(101, |_| false), Err(NoRoom { wanted: 101, budget: 100 }));
+        assert_eq!(shelf.reserve(10, 0, |id| id == ArchiveId::new(1)).unwrap(), [(key(2), slot(2, 50))]);
+        assert!(shelf.reserve(60, 0, |_| true).is_err());
+        assert_eq!(shelf.reserve(101, 0, |_| false), Err(NoRoom::Budget { wanted: 101, budget: 100 }));
         assert!(shelf.find(key(1)).is_some(), "nothing goes for what doesn't fit anyway");
     }
 
@@ -274,7 +311,7 @@ mod tests {
             let (mut reserved, mut leaving): (Vec<u64>, Vec<u64>) = (vec![], vec![]);
             for (id, (what, n, bytes)) in (100_u64..).zip(steps) {
                 match what {
-                    0 | 1 => if let Ok(victims) = shelf.reserve(bytes, |id| id.get() % 3 == 0) {
+                    0 | 1 => if let Ok(victims) = shelf.reserve(bytes, bytes % 3, |id| id.get() % 3 == 0) {
                         reserved.push(bytes);
                         leaving.extend(victims.iter().map(|(_, slot)| slot.bytes));
                     },

@@ -9,6 +9,8 @@ fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
     Settings {
         dir: dir.to_owned(),
         max_size,
+        max_object: None,
+        min_free: 0,
         max_age: Duration::from_secs(1000),
         instance: None,
         read: ReadMode::Mapped,
@@ -232,6 +234,31 @@ async fn a_reader_who_was_shown_another_tail_gets_no_end() {
         let last = std::future::poll_fn(|cx| growing.poll_next(cx)).await.unwrap();
         assert_eq!(last.is_ok(), same);
     }
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_leaves_the_disk_too_little_has_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |max_object, min_free| {
+        let settings = Settings { max_object, min_free, ..settings(dir.path(), 200 << 20) };
+        let clock = Clock::manual(1_000_000);
+        Bench { store: Store::open(&settings, "test", clock.clone()).unwrap(), clock }
+    };
+    let bench = open(Some(1000), 0);
+    assert!(bench.fill(1, &pattern(1000)).await.is_some());
+    let long = bench.store.draft(key(2), Some(1001)).await;
+    assert!(matches!(long, Err(Error::NoRoom(NoRoom::Object { wanted: 1001, longest: 1000 }))));
+    let draft = bench.store.draft(key(2), None).await.unwrap();
+    let mut writer = draft.writer();
+    writer.write(&pattern(1000)).unwrap();
+    assert!(matches!(writer.write(b"x"), Err(Error::NoRoom(NoRoom::Object { .. }))));
+    drop((writer, draft));
+    bench.store.close();
+    drop(bench);
+    let bench = open(None, 1 << 60);
+    let more = bench.store.draft(key(2), Some(10)).await;
+    assert!(matches!(more, Err(Error::NoRoom(NoRoom::Disk { wanted: 10, .. }))));
+    assert_eq!(bench.read(1).await, Some(pattern(1000)), "nothing goes in vain");
 }
 
 #[tokio::test]

@@ -46,6 +46,8 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
         store: larder::store::Settings {
             dir: dir.to_owned(),
             max_size: 8 << 30,
+            max_object: None,
+            min_free: 0,
             max_age: Duration::from_secs(30 * 86_400),
             instance: Some("test".to_owned()),
             read: ReadMode::Mapped,

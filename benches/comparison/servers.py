@@ -141,6 +141,8 @@ class StandIn(Server):
         self.url = fixture["url"]
         self.address = self.url.removeprefix("http://")
         self.jobs = fixture["jobs"]
+        # One file of an archive of several, deflated there: such as a report that many jobs read.
+        self.file = {"path": f"{fixture['site']['path']}/tests.txt", "size": 4096}
         self.credential = f"PRIVATE-TOKEN: {fixture['personal_token']}"
 
 

@@ -162,6 +162,7 @@ fn site() -> Archive {
         Member::file("public/logo.svg", svg),
         Member::stored("public/pixel.gif", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
         Member::file("report.json", "{\"tests\":42}"),
+        Member::file("tests.txt", "one test passed\n".repeat(256)),
         Member::file("log.txt", "a line of the log\n".repeat(10_000)),
         Member::stored("program", [0x7f, b'E', b'L', b'F', 0, 1, 2, 3].repeat(1024)),
         Member::file("names/two words & ä.txt", "escaped"),

@@ -101,9 +101,9 @@ impl Access {
         }
         let asker = Asker { caller, question, asking, subject, epoch: self.epochs.now(question.key) };
         match (&question.entry, subject.entry) {
-            (Some(entry), Some(size)) => self.admit_entry(asker, &entry.name, size).await,
+            (Some(entry), Some(size)) => Box::pin(self.admit_entry(asker, &entry.name, size)).await,
             (Some(_), None) => self.not_ours(),
-            (None, _) => self.admit_archive(asker).await,
+            (None, _) => Box::pin(self.admit_archive(asker)).await,
         }
     }
 

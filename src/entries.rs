@@ -20,7 +20,7 @@ pub use checked::Checked;
 use known::Known;
 
 use crate::archive::{Directory, Method, NotWhole, ReadAt, gzip};
-use crate::grant::Grant;
+use crate::grant::{Etag, Grant};
 use crate::key::ArchiveId;
 use crate::num::{to_u64, to_usize};
 use crate::store::{Archive, Slices};
@@ -170,6 +170,12 @@ impl Entry {
     /// Length, bytes, when it is unpacked.
     pub fn size(&self) -> u64 {
         self.known.entry.size
+    }
+
+    /// The entity tag that GitLab gives to it, under this its name.
+    pub fn etag(&self, name: &str) -> Option<&Etag> {
+        let tag = || self.archive.facts().sha256.and_then(|digest| digest.entry_tag(name));
+        self.known.etag.get_or_init(tag).as_ref()
     }
 
     /// Whether it could go out as gzip as it lies in the archive, and would be shorter.

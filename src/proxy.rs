@@ -14,10 +14,11 @@ mod pass;
 mod report;
 mod serve;
 mod types;
+mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
@@ -26,6 +27,7 @@ use hyper::body::{Body as _, Incoming};
 pub use body::Body;
 pub use report::Reported;
 pub use types::Types;
+pub use wire::Wire;
 
 use crate::access::Access;
 use crate::clock::{Clock, Moment};
@@ -113,12 +115,12 @@ pub struct Proxy {
 pub struct Connection {
     /// The peer.
     pub peer: Peer,
-    /// Set when an answer breaks off: the connection must then be reset, since to an HTTP/1.0 client a close looks
-    /// like the end.
-    pub broken: Arc<AtomicBool>,
+    /// Its stream's side.
+    pub wire: Arc<Wire>,
 }
 
-/// A request on its way through.
+/// A request on its way through. Whatever isn't a hit is awaited in a box: hyper moves a request's future, and the largest
+/// step of it decides how much that is.
 struct Exchange {
     /// The request line and what hyper noted beside it; its fields are in `fields`.
     parts: Parts,
@@ -149,7 +151,7 @@ impl Proxy {
         let id = self.request_id(&parts.headers);
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
-        let mut report = Report::new(&self, &parts, &id, client, started, connection.broken);
+        let mut report = Report::new(&self, &parts, &id, client, started, connection.wire);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
         let exchange = Exchange { parts, fields, body, peer: connection.peer, client, started };
         let (outcome, mut response) = self.answer(exchange, &mut report).await;
@@ -180,8 +182,8 @@ impl Proxy {
         report.route(&route);
         match route {
             Route::Read(question) => archive::answer(self, exchange, question).await,
-            Route::Write(write) => pass::write(self, exchange, write).await,
-            Route::Pass => pass::pass(self, exchange, Outcome::Pass).await,
+            Route::Write(write) => Box::pin(pass::write(self, exchange, write)).await,
+            Route::Pass => Box::pin(pass::pass(self, exchange, Outcome::Pass)).await,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Owns the random key of this process and the only form in which credentials are remembered: 128 bits of a keyed
 //! hash, worthless outside the process that made them. Knows nothing of requests.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -19,11 +19,10 @@ pub struct Fingerprint(u128);
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string doesn't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let mut text = String::with_capacity(bytes.len() * 2);
+    text.extend(digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)));
+    text
 }
 
 impl Fingerprint {

@@ -162,7 +162,7 @@ impl Serving {
     ) {
         let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
         let stream = Breakable::new(stream);
-        let connection = Connection { peer: Peer { address, trusted }, broken: stream.broken() };
+        let connection = Connection { peer: Peer { address, trusted }, wire: stream.wire() };
         let proxy = self.proxy;
         let service = service_fn(move |request: Request<Incoming>| {
             let (proxy, connection) = (Arc::clone(&proxy), connection.clone());

@@ -12,6 +12,7 @@ mod draft;
 mod index;
 mod layout;
 mod map;
+mod mapped;
 pub mod record;
 mod recover;
 mod reserve;
@@ -31,6 +32,7 @@ use parking_lot::Mutex;
 pub use archive::{Archive, Unsound};
 pub use data::SLICE;
 pub use draft::{Draft, End, Progress, Rest, Writer, Written};
+pub use mapped::{Mapped, Part};
 pub use record::Record;
 pub use slices::{Growing, Slices};
 
@@ -158,7 +160,7 @@ impl Store {
         let now = self.clock.now().unix_seconds();
         let (key, slot) = self.shared.touch(key, now)?;
         if now.saturating_sub(slot.filled_at) >= self.max_age {
-            self.remove(key, Some(slot.id)).await;
+            Box::pin(self.remove(key, Some(slot.id))).await;
             return None;
         }
         if let Some(archive) =

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::{Eyes, SMALL};
 use crate::archive::{BadEntry, Entry, Member};
+use crate::grant::Etag;
 use crate::num::to_usize;
 
 /// An entry, where its bytes lie, and whether they were found to add up.
@@ -22,6 +23,8 @@ pub(super) struct Known {
     decoded: OnceLock<Bytes>,
     /// Held while it is read: whoever else wants it waits, off the runtime.
     decoding: Mutex<()>,
+    /// Hashed once: the archive's own digest, which it is made of, never changes.
+    pub(super) etag: OnceLock<Option<Etag>>,
     checked: AtomicBool,
     bad: AtomicBool,
 }
@@ -29,7 +32,8 @@ pub(super) struct Known {
 impl Known {
     pub(super) const fn new(entry: Entry, data: Range<u64>) -> Self {
         let (checked, bad) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { entry, data, decoded: OnceLock::new(), decoding: Mutex::new(()), checked, bad }
+        let decoding = Mutex::new(());
+        Self { entry, data, decoded: OnceLock::new(), decoding, etag: OnceLock::new(), checked, bad }
     }
 
     /// Bytes of memory that it takes, its decoded ones included whether they are there yet or not.

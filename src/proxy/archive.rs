@@ -64,16 +64,17 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, exchange: Exchange, question: Que
     for _ in 0..LOOKS {
         match asking.look().await {
             Step::Answer(answer) => return *answer,
-            Step::Pass(outcome) => return pass::read(proxy, exchange, outcome).await,
+            Step::Pass(outcome) => return Box::pin(pass::read(proxy, exchange, outcome)).await,
             Step::Missed(known) => {
                 let Asking { question, caller, .. } = asking;
-                return entry::missed(proxy, exchange, entry::Miss { question, caller, known }).await;
+                let miss = entry::Miss { question, caller, known };
+                return Box::pin(entry::missed(proxy, exchange, miss)).await;
             }
             Step::Again => {}
             Step::Other(id) => asking.known = Some(id),
         }
     }
-    pass::read(proxy, exchange, Outcome::Changed).await
+    Box::pin(pass::read(proxy, exchange, Outcome::Changed)).await
 }
 
 impl Asking<'_> {
@@ -83,9 +84,14 @@ impl Asking<'_> {
         if self.question.entry.is_some() {
             return self.entry(found).await;
         }
-        if let Some(archive) = found {
-            return self.held(&archive).await;
+        match found {
+            Some(archive) => self.held(&archive).await,
+            None => Box::pin(self.missing()).await,
         }
+    }
+
+    /// The archive isn't held, or not by what GitLab has.
+    async fn missing(&self) -> Step {
         if is_head(&self.exchange.parts) {
             return self.head().await;
         }
@@ -146,7 +152,7 @@ impl Asking<'_> {
         };
         match self.admit(subject).await {
             Ok(granted) => self.hit(archive, granted).into(),
-            Err(Turned::Other(other)) => self.replaced(archive, &other).await,
+            Err(Turned::Other(other)) => Box::pin(self.replaced(archive, &other)).await,
             Err(Turned::Step(step)) => step,
         }
     }
@@ -162,11 +168,15 @@ impl Asking<'_> {
 
     /// By what an archive is recognised. Two jobs of one ref may have archives of one length, date and last KiB: where
     /// nothing else is known, a ref's is recognised by its whole directory, with the checksum of each entry.
-    pub(super) async fn recognised(&self, archive: &Arc<Archive>) -> Facts {
+    pub(super) async fn recognised(&self, archive: &Arc<Archive>) -> Arc<Facts> {
         let facts = archive.facts();
         if !self.question.class.is_by_ref() || facts.identifies() {
             return facts;
         }
+        Arc::new(Box::pin(self.recognised_by_directory(archive, &facts)).await)
+    }
+
+    async fn recognised_by_directory(&self, archive: &Arc<Archive>, facts: &Facts) -> Facts {
         let length = archive.record().length;
         let begins = self.proxy.entries.directory_begins_at(archive).await;
         let directory = begins.and_then(|begins| length.checked_sub(begins));
@@ -176,7 +186,7 @@ impl Asking<'_> {
             None => None,
         };
         match tail {
-            Some(tail) => Facts { tail: Some(tail), ..facts },
+            Some(tail) => Facts { tail: Some(tail), ..facts.clone() },
             // Unproven: it is fetched again.
             None => Facts { tail: None, ..facts.by_ref() },
         }
@@ -319,7 +329,7 @@ impl Asking<'_> {
         match self.proxy.access.admit(&self.caller, &self.question, subject).await {
             Admission::Granted(granted) => Ok(granted),
             Admission::Other(other) => Err(Turned::Other(Box::new(other))),
-            admission => Err(Turned::Step(self.turned(admission).await)),
+            admission => Err(Turned::Step(Box::pin(self.turned(admission)).await)),
         }
     }
 

@@ -14,7 +14,7 @@ use super::mend::Sound;
 use crate::entries::Checked;
 use crate::fill::Arrival;
 use crate::num::to_u64;
-use crate::store::Growing;
+use crate::store::{Growing, Mapped};
 use crate::telemetry::metrics::From;
 use crate::upstream::Fetched;
 
@@ -49,6 +49,14 @@ impl Body {
     /// No body.
     pub(super) const fn empty() -> Self {
         Self::Whole(Bytes::new())
+    }
+
+    /// The mapping that its bytes lie in, if they lie in one.
+    pub(super) fn mapped(&self) -> Option<Mapped> {
+        match self {
+            Self::Slices(slices) => slices.mapped(),
+            _ => None,
+        }
     }
 
     /// Where its bytes come from.

@@ -13,7 +13,6 @@ use super::{Exchange, OnFile, Proxy, pass};
 use crate::access::{Caller, Granted, Subject};
 use crate::content;
 use crate::entries::{Content, Entry, Gzip};
-use crate::fields::Kept;
 use crate::fill::Leader;
 use crate::grant::judge::content_length;
 use crate::key::ArchiveId;
@@ -104,16 +103,15 @@ impl Asking<'_> {
         let varies = entry.packs() && covered;
         let gzip = if varies && self.takes_gzip() { entry.gzip(&granted.grant).await? } else { None };
         let fresh = granted.said.map(|said| learn(archive, class, said));
-        let mut fields = Kept::protecting(archive.kept(class).fields()).fields().clone();
+        let mut fields = archive.kept(class).fields().clone();
         fields.insert(header::CONTENT_TYPE, kind);
         fields.insert(header::CONTENT_DISPOSITION, disposition);
         if varies {
             fields.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
-        let etag = archive.facts().sha256.and_then(|digest| digest.entry_tag(name));
         let age = Some(self.exchange.started.since(granted.grant.asked_at()));
         let entity = Entity {
-            etag: etag.as_ref(),
+            etag: entry.etag(name),
             modified: None,
             length: Some(entry.size()),
             fields,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Proxy;
 use crate::access::Caller;
 use crate::route::Question;
-use crate::store::{Archive, Slices, Unsound};
+use crate::store::{Archive, Mapped, Slices, Unsound};
 use crate::telemetry::metrics::Mend;
 
 /// In whose name a damaged chunk is fetched again: of whoever reads it, whom GitLab lets have it.
@@ -36,6 +36,11 @@ impl Sound {
     /// Without a mender damage can only break the range off.
     pub(super) const fn new(slices: Slices, mender: Option<Box<Mender>>) -> Self {
         Self { slices, mender, mending: None }
+    }
+
+    /// The mapping that its bytes lie in; see [`Slices::mapped`].
+    pub(super) fn mapped(&self) -> Option<Mapped> {
+        self.slices.mapped()
     }
 
     pub(super) const fn remaining(&self) -> u64 {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,8 +10,8 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::Proxy;
 use super::body::{Body, Error};
+use super::{Proxy, Wire};
 use crate::clock::{Clock, Moment};
 use crate::key::JobId;
 use crate::num::to_u64;
@@ -25,7 +24,7 @@ use crate::telemetry::{Metrics, Outcome};
 pub(super) struct Report {
     clock: Clock,
     metrics: Arc<Metrics>,
-    broken: Arc<AtomicBool>,
+    wire: Arc<Wire>,
     method: Method,
     route: metrics::Route,
     project: Option<String>,
@@ -46,12 +45,12 @@ impl Report {
         id: &HeaderValue,
         client: IpAddr,
         started: Moment,
-        broken: Arc<AtomicBool>,
+        wire: Arc<Wire>,
     ) -> Self {
         Self {
             clock: proxy.clock.clone(),
             metrics: Arc::clone(&proxy.metrics),
-            broken,
+            wire,
             method: parts.method.clone(),
             route: metrics::Route::Malformed,
             project: None,
@@ -147,6 +146,7 @@ pub struct Reported {
 impl Reported {
     pub(super) fn new(body: Body, mut report: Report) -> Self {
         report.from = body.from();
+        report.wire.comes_from(body.mapped());
         report.complete = body.is_end_stream();
         Self { body, report }
     }
@@ -168,7 +168,7 @@ impl HttpBody for Reported {
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::warn!(%error, request_id = self.report.name(), "an answer breaks off");
-                self.report.broken.store(true, Ordering::SeqCst);
+                self.report.wire.break_off();
             }
             Poll::Ready(None) => self.report.complete = true,
             Poll::Pending => {}

@@ -25,6 +25,8 @@ pub struct Archive {
     record: Record,
     /// The fields it was filled with.
     filled: Arc<Kept>,
+    /// Those of them that hold for each of its entries.
+    protecting: Arc<Kept>,
     bytes: u64,
     data: Arc<Data>,
     chunks: Chunks,
@@ -52,7 +54,7 @@ impl Unsound {
 /// What GitLab said of it after it was filled.
 #[derive(Debug)]
 struct Learned {
-    facts: Facts,
+    facts: Arc<Facts>,
     /// By route, once GitLab has described it there.
     kept: [Option<Arc<Kept>>; Class::ALL.len()],
 }
@@ -67,10 +69,12 @@ impl Archive {
         shared: Arc<Shared>,
     ) -> Self {
         let filled = Arc::new(record.kept.clone());
-        let learned = Mutex::new(Learned { facts: record.facts.clone(), kept: Default::default() });
+        let protecting = Arc::new(Kept::protecting(record.kept.fields()));
+        let learned = Mutex::new(Learned { facts: Arc::new(record.facts.clone()), kept: Default::default() });
         Self {
             record,
             filled,
+            protecting,
             bytes,
             data,
             chunks,
@@ -102,26 +106,29 @@ impl Archive {
     }
 
     /// All facts known of it.
-    pub fn facts(&self) -> Facts {
-        self.learned.lock().facts.clone()
+    pub fn facts(&self) -> Arc<Facts> {
+        Arc::clone(&self.learned.lock().facts)
     }
 
     /// Remembers facts that GitLab added, and the fields it gives on this route if it said so now. What is known of the
     /// archive's end and digest comes from its own bytes and stays.
     pub fn learn(&self, facts: Facts, class: Class, kept: Option<Kept>) {
         let mut learned = self.learned.lock();
-        let Facts { tail, sha256, .. } = std::mem::take(&mut learned.facts);
-        learned.facts = Facts { tail, sha256, ..facts };
+        let (tail, sha256) = (learned.facts.tail.clone(), learned.facts.sha256);
+        learned.facts = Arc::new(Facts { tail, sha256, ..facts });
         if let (Some(kept), Some(slot)) = (kept, learned.kept.get_mut(class.index())) {
+            let kept = if class.is_entry() { Kept::protecting(kept.fields()) } else { kept };
             *slot = Some(Arc::new(kept));
         }
     }
 
-    /// The fields GitLab gives on this route, or gave on another one when the archive was filled.
+    /// The fields GitLab gives on this route, or gave on another one when the archive was filled; of an entry's those
+    /// that hold for all of them.
     pub fn kept(&self, class: Class) -> Arc<Kept> {
         let learned = self.learned.lock();
         let kept = learned.kept.get(class.index()).and_then(Option::as_ref);
-        Arc::clone(kept.unwrap_or(&self.filled))
+        let filled = if class.is_entry() { &self.protecting } else { &self.filled };
+        Arc::clone(kept.unwrap_or(filled))
     }
 
     /// Whether it is known how GitLab describes it on this route: the API's routes for whole archives agree.

@@ -50,6 +50,15 @@ impl Data {
         &self.file
     }
 
+    pub(super) const fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// Where in the file these very bytes of its mapping are.
+    pub(super) fn place(&self, bytes: &[u8]) -> Option<u64> {
+        self.map.as_ref()?.place(bytes).map(to_u64)
+    }
+
     /// A slice if it can be had without waiting for the disk.
     pub(super) fn slice(&self, from: u64, to: u64) -> Piece {
         match &self.map {

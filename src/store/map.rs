@@ -44,6 +44,12 @@ impl Map {
         self.bytes.len()
     }
 
+    /// Where in the file these very bytes are, by their address.
+    pub(super) fn place(&self, bytes: &[u8]) -> Option<usize> {
+        let at = bytes.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
+        (at.checked_add(bytes.len())? <= self.len()).then_some(at)
+    }
+
     /// A slice, without a copy.
     pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
         self.bytes.slice(from.min(self.bytes.len())..to.min(self.bytes.len()))

@@ -15,6 +15,7 @@ use super::archive::{Archive, Unsound};
 use super::chunks::Chunks;
 use super::data::{Data, Piece, SLICE, read_cold};
 use super::draft::{Draft, End, Progress, Rest};
+use super::mapped::Mapped;
 use crate::num::{to_u64, to_usize};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
@@ -38,6 +39,13 @@ impl fmt::Debug for Slices {
 impl Slices {
     pub(super) const fn new(archive: Arc<Archive>, range: Range<u64>) -> Self {
         Self { archive, left: range, reading: None, comparing: None }
+    }
+
+    /// The mapping that they lie in, if they do and the kernel had better send them from there: a single slice. Of a long
+    /// archive a reader on this machine gets half as many bytes a second without the copy, which warms the processor's
+    /// cache for it.
+    pub fn mapped(&self) -> Option<Mapped> {
+        if self.remaining() <= SLICE { Mapped::of(self.archive.data()) } else { None }
     }
 
     /// Bytes still to come.

@@ -1,0 +1,105 @@
+//! Mapped bytes as parts of their file: the kernel sends them from there without copying them.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Weak};
+
+use super::data::Data;
+
+/// The mapping that slices of an archive lie in. It keeps nothing open.
+#[derive(Debug, Clone)]
+pub struct Mapped(Weak<Data>);
+
+impl Mapped {
+    pub(super) fn of(data: &Arc<Data>) -> Option<Self> {
+        data.is_mapped().then(|| Self(Arc::downgrade(data)))
+    }
+
+    /// The part of the file that these very bytes are, by their address; `None` if they lie elsewhere. While the mapping
+    /// is there, nothing else can lie where it does.
+    pub fn find(&self, bytes: &[u8]) -> Option<Part> {
+        let data = self.0.upgrade()?;
+        let at = data.place(bytes)?;
+        Some(Part { data, at, length: bytes.len() })
+    }
+}
+
+/// A part of an open file.
+#[derive(Debug)]
+pub struct Part {
+    data: Arc<Data>,
+    at: u64,
+    length: usize,
+}
+
+impl Part {
+    /// Sends as much of it to a socket as that takes now; an end of the file before its own is an error.
+    pub fn send(&self, socket: impl AsFd) -> io::Result<usize> {
+        let mut at = self.at;
+        match rustix::fs::sendfile(socket, self.data.file(), Some(&mut at), self.length)? {
+            0 if self.length > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => Ok(sent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ReadMode;
+    use crate::store::data::Piece;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn data(content: &[u8], mode: ReadMode) -> Arc<Data> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Arc::new(Data::new(file, Some(content.len().try_into().unwrap()), mode))
+    }
+
+    fn slice(data: &Data, from: u64, to: u64) -> bytes::Bytes {
+        match data.slice(from, to) {
+            Piece::Ready(bytes) => bytes,
+            Piece::Cold => data.read(from, to).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_part_is_sent_as_the_file_has_it() {
+        let content: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+        let data = data(&content, ReadMode::Mapped);
+        let mapped = Mapped::of(&data).unwrap();
+        for (from, to) in [(0, 10_000), (0, 1), (4095, 4097), (9_999, 10_000)] {
+            let bytes = slice(&data, from, to);
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            assert_eq!(mapped.find(&bytes).unwrap().send(&ours).unwrap(), bytes.len());
+            drop(ours);
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            assert!(read == bytes, "{from}-{to}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_lie_elsewhere_are_no_part() {
+        let (one, other) = (data(&[1; 8192], ReadMode::Mapped), data(&[1; 8192], ReadMode::Mapped));
+        let mapped = Mapped::of(&one).unwrap();
+        assert!(mapped.find(&slice(&one, 0, 8192)).is_some());
+        assert!(mapped.find(&slice(&other, 0, 8192)).is_none(), "equal, in another file");
+        assert!(mapped.find(&[1; 8192]).is_none());
+        assert!(Mapped::of(&data(&[1], ReadMode::Pread)).is_none());
+        let bytes = slice(&one, 0, 1);
+        drop(one);
+        assert!(mapped.find(&bytes).is_none(), "it keeps no file open");
+    }
+
+    #[test]
+    fn a_file_that_was_cut_is_an_error() {
+        let data = data(&[1; 8192], ReadMode::Mapped);
+        let bytes = slice(&data, 4096, 8192);
+        data.file().set_len(4096).unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = Mapped::of(&data).unwrap().find(&bytes).unwrap().send(&ours).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -85,10 +85,18 @@ impl Kept {
         self
     }
 
-    /// The same, with the type and disposition that were asked for instead of those of an object.
+    /// What describes the same object behind another redirect: with the type and disposition that this one asks for, and
+    /// protected as it is.
     #[must_use]
-    pub fn overridden(&self, disposition: Option<HeaderValue>, kind: Option<HeaderValue>) -> Self {
-        let mut fields = self.0.clone();
+    pub fn redirected(
+        &self,
+        disposition: Option<HeaderValue>,
+        kind: Option<HeaderValue>,
+        protecting: &Self,
+    ) -> Self {
+        let mut fields = protecting.0.clone();
+        let described = self.0.iter().filter(|(name, _)| KEPT.contains(name));
+        fields.extend(described.map(|(name, value)| (name.clone(), value.clone())));
         fields.remove(header::CONTENT_DISPOSITION);
         fields.extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
         if let Some(kind) = kind {

@@ -84,8 +84,9 @@ pub enum Described {
     Silent,
     /// By these fields.
     By(Kept),
-    /// As its object store does, but for what the redirect's query asks the store to say instead.
-    Elsewhere(Override),
+    /// As its object store does, but for what the redirect's query asks the store to say instead, and for what the
+    /// redirect itself says about caching and protection.
+    Elsewhere(Override, Kept),
 }
 
 /// A refusal, word for word.

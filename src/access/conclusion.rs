@@ -66,7 +66,9 @@ impl Access {
             // A redirect's own type says nothing of the archive.
             (_, status) if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
                 match self.rules.location(&probed.fields, caller.host()) {
-                    Some(location) => Described::Elsewhere(location.overrides()),
+                    Some(location) => {
+                        Described::Elsewhere(location.overrides(), Kept::protecting(&probed.fields))
+                    }
                     None => Described::Silent,
                 }
             }

@@ -175,10 +175,10 @@ impl Facts {
     }
 
     /// What is known of an archive that is still arriving, for those who came by a ref: two jobs of one ref may have
-    /// archives of one length and date, so that the date proves nothing.
+    /// archives of one length, date and last KiB, so that these prove nothing.
     #[must_use]
     pub fn by_ref(&self) -> Self {
-        Self { modified: None, ..self.clone() }
+        Self { modified: None, tail: None, ..self.clone() }
     }
 }
 

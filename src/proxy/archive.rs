@@ -188,7 +188,7 @@ impl Asking<'_> {
         match tail {
             Some(tail) => Facts { tail: Some(tail), ..facts.clone() },
             // Unproven: it is fetched again.
-            None => Facts { tail: None, ..facts.by_ref() },
+            None => facts.by_ref(),
         }
     }
 
@@ -267,14 +267,12 @@ impl Asking<'_> {
             flight.settled().await;
             return Step::Again;
         }
-        if self.question.class.is_by_ref() && !arrival.facts().identifies() {
-            // What is still missing of it is what it would be recognised by.
-            flight.landed().await;
-            return Step::Again;
-        }
+        // Of such a one what is still missing is what it would be recognised by.
+        let unnamed = self.question.class.is_by_ref() && !arrival.facts().identifies();
+        let by_ref = unnamed.then(|| arrival.facts().by_ref());
         let subject = Subject {
             id: arrival.id(),
-            facts: arrival.facts(),
+            facts: by_ref.as_ref().unwrap_or(arrival.facts()),
             visitors: arrival.visitors(),
             described: arrival.class().is_web() == self.question.class.is_web(),
             entry: None,
@@ -285,7 +283,11 @@ impl Asking<'_> {
             Ok(granted) => self.growing(arrival, granted, Outcome::Collapsed),
             Err(Turned::Other(other)) if other.relation == Relation::Unproven => {
                 // Nothing says that it is another one, and its end will say whether it is this one.
-                flight.settled().await;
+                if unnamed {
+                    flight.landed().await;
+                } else {
+                    flight.settled().await;
+                }
                 Step::Again
             }
             Err(Turned::Other(_)) if arrival.is_complete() => {
@@ -367,7 +369,9 @@ fn kept(described: Described, class: Class, known: &Kept) -> Option<Kept> {
         Described::By(kept) if kept.describes_nothing() && !class.is_entry() => None,
         Described::Silent => None,
         Described::By(kept) => Some(kept),
-        Described::Elsewhere(instead) => Some(known.overridden(instead.disposition, instead.kind)),
+        Described::Elsewhere(instead, protecting) => {
+            Some(known.redirected(instead.disposition, instead.kind, &protecting))
+        }
     }
 }
 

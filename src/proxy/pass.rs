@@ -55,8 +55,12 @@ pub(super) async fn read(
     answer::forget_constant(response.headers_mut());
     // Whatever is held, or found in what is held, a refusal looks the same to whom it is said.
     let status = response.status();
-    let refused = status.is_client_error() || status.is_server_error();
-    (if refused { Outcome::Refused } else { outcome }, response)
+    let outcome = match outcome {
+        _ if status.is_client_error() || status.is_server_error() => Outcome::Refused,
+        Outcome::Missed | Outcome::Refused if status.is_redirection() => Outcome::NotArchive,
+        outcome => outcome,
+    };
+    (outcome, response)
 }
 
 /// Passes a change on, in a task of its own: a client who leaves before GitLab has answered has changed it all the

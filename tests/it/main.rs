@@ -20,6 +20,7 @@ mod room;
 mod scene;
 mod secrets;
 mod support;
+mod table;
 mod targets;
 mod web;
 mod writes;

@@ -9,6 +9,7 @@ mod directory;
 mod entry;
 pub mod gzip;
 mod member;
+mod seams;
 
 use std::io;
 
@@ -17,6 +18,7 @@ use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchive, ZipFileHea
 pub use directory::Directory;
 pub use entry::{BadEntry, Entry, Method};
 pub use member::{Member, PIECE, verify};
+pub use seams::check_seams;
 
 /// How far back from its end an archive's end record may begin: its 22 bytes and the longest comment
 /// (APPNOTE 4.3.16); Go looks no further either.
@@ -63,6 +65,9 @@ pub enum NotWhole {
     /// An entry's length or place is said to stand in a Zip64 field that doesn't hold it (APPNOTE 4.5.3).
     #[error("an entry of the zip directory lacks its zip64 field")]
     Zip64,
+    /// An entry that lies where two transfers meet doesn't add up.
+    #[error("the halves of the zip archive don't fit together: {0}")]
+    Seam(BadEntry),
     /// The directory is larger than any that is kept in memory.
     #[error("the zip directory would take more than {0} bytes of memory")]
     Heavy(usize),

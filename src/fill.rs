@@ -7,7 +7,11 @@
 mod flight;
 mod open;
 mod part;
+mod patience;
 mod pump;
+mod resume;
+mod waiters;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +22,9 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
-pub use flight::{Arrival, Flight, Stage};
+pub use flight::{Arrival, Awaited, Flight, Stage};
 pub use open::Relayed;
+pub use part::Asker;
 
 use crate::access::{Access, Caller};
 use crate::clock::Clock;
@@ -214,8 +219,12 @@ impl Fills {
         let access = &self.means.access;
         let grant =
             access.grant_leader(&leader.caller, &leader.question, opened.yes.clone(), draft.id(), asked);
-        let arrival = Arc::new(Arrival::new(&draft, &opened, leader.question.class, &self.means, asked.at));
-        access.note(&leader.caller, &leader.question, arrival.visitors());
+        access.note(&leader.caller, &leader.question, draft.visitors());
+        let led_by = Asker { caller: leader.caller, question: leader.question };
+        let arrival = Arc::new(Arrival::new(&draft, &opened, led_by, &self.means, asked.at));
+        if arrival.told().is_some() {
+            draft.guard();
+        }
         // The leader may have left; the fill goes on.
         let _ = tell.send(Led::Growing(Arc::clone(&arrival), grant, opened.fresh()));
         flight.set(Stage::Growing(Arc::clone(&arrival)));

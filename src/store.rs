@@ -110,6 +110,9 @@ pub enum Error {
     /// The bytes aren't those whose digest GitLab gave.
     #[error("the archive's SHA-256 isn't the one that GitLab gave")]
     OtherDigest,
+    /// Bytes that came again aren't those that came before.
+    #[error("the archive has changed while it came")]
+    OtherBytes,
     /// The record can't be written.
     #[error(transparent)]
     Record(#[from] record::BadRecord),

@@ -42,6 +42,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Longest wait for the head of an answer to a question larder asks itself.
     pub answer_timeout: Duration,
+    /// How long a transfer that broke off is tried again without a byte of progress; zero: not at all.
+    pub resume_timeout: Duration,
 }
 
 /// Questions under way at once. GitLab's Puma has a few dozen threads; more would only queue there, where other
@@ -84,6 +86,11 @@ impl Upstream {
         &self.settings.url
     }
 
+    /// How long a transfer that broke off is tried again without a byte of progress.
+    pub const fn resume_timeout(&self) -> Duration {
+        self.settings.resume_timeout
+    }
+
     /// Sends a client's request as it is: method, raw target, fields (already stripped for this hop) and body.
     pub async fn pass(&self, request: Request<Body>) -> Result<Response<Fetched>, Error> {
         let (mut parts, body) = request.into_parts();
@@ -112,16 +119,19 @@ impl Upstream {
         self.filling.send(self.question(target, fields), wait, silence).await
     }
 
-    /// Asks the object store for an object, or a range of it, with nothing of the client's.
+    /// Asks the object store for an object, or a range of it, with nothing of the client's. `unchanged`: the validator
+    /// by which a range is of the same object as what was had before (`If-Range`).
     pub async fn fetch_object(
         &self,
         uri: &Uri,
         range: Option<HeaderValue>,
+        unchanged: Option<HeaderValue>,
     ) -> Result<Response<Fetched>, Error> {
         let mut request = Request::new(body::empty());
         *request.uri_mut() = uri.clone();
-        if let Some(range) = range {
-            request.headers_mut().insert(header::RANGE, range);
+        let conditions = [(header::RANGE, range), (header::IF_RANGE, unchanged)];
+        for (name, value) in conditions {
+            request.headers_mut().extend(value.map(|value| (name, value)));
         }
         self.storage.send(request, self.settings.answer_timeout, self.settings.read_timeout).await
     }

@@ -135,6 +135,14 @@ impl Entry {
         if end <= directory.begins_at() { Ok(from..end) } else { Err(BadEntry::Outside) }
     }
 
+    /// Whether its bytes may lie on both sides of a place in the archive that the directory is of, by what the directory
+    /// says: the local header's extra field may be longer than that, up to 64 KiB.
+    pub(super) fn reaches_over(&self, place: u64, directory: &Directory) -> bool {
+        let longest = LOCAL_HEADER + 2 * u64::from(u16::MAX);
+        let end = self.header.saturating_add(longest).saturating_add(self.compressed);
+        self.header < place && place < end.min(directory.begins_at())
+    }
+
     fn is_readable(&self) -> Result<(), BadEntry> {
         let Self { compressed, size, .. } = *self;
         match self.method {

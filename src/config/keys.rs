@@ -160,6 +160,9 @@ keys! {
     UPSTREAM_ANSWER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
         key("upstream.answer_timeout", Default("60s"), TIMEOUT,
             "Longest wait for the head of an answer to a question larder asks itself.");
+    UPSTREAM_RESUME_TIMEOUT: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
+        key("upstream.resume_timeout", Default("60s"), SPAN,
+            "How long a transfer that broke off is tried again without a byte of progress; 0s doesn't try.");
 
     CACHE_DIR: PathBuf = read::path,
         key("cache.dir", Default("/var/cache/larder"), "the path of a directory",

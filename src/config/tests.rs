@@ -39,6 +39,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.connect_timeout", &["10s"], &["0ms", "x"]),
     ("upstream.read_timeout", &["1h"], &["0s"]),
     ("upstream.answer_timeout", &["60s"], &["0s"]),
+    ("upstream.resume_timeout", &["60s", "0s"], &["-1s"]),
     ("cache.dir", &["/srv/larder", "relative/\"dir\""], &["", "a\0b"]),
     (
         "cache.max_size",

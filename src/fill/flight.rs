@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use super::Means;
 use super::open::Opened;
+use super::waiters::{Waiters, Waiting};
+use super::{Asker, Means};
 use crate::clock::Moment;
 use crate::fields::Kept;
 use crate::grant::{Etag, Facts, Sha256, Visitors};
@@ -100,6 +101,7 @@ pub struct Arrival {
     etag: Option<Etag>,
     class: Class,
     began: Moment,
+    waiters: Arc<Waiters>,
     /// All that is known of it once it is here, its end included.
     complete: OnceLock<Facts>,
     /// Keeps the stored archive's bytes counted while anyone follows.
@@ -116,10 +118,11 @@ impl Arrival {
     pub(super) fn new(
         draft: &Arc<Draft>,
         opened: &Opened,
-        class: Class,
+        leader: Asker,
         means: &Means,
         began: Moment,
     ) -> Self {
+        let class = leader.question.class;
         Self {
             draft: Arc::clone(draft),
             etag: entity_tag(&means.instance, draft.key(), &opened.facts),
@@ -127,6 +130,7 @@ impl Arrival {
             kept: opened.kept.clone(),
             class,
             began,
+            waiters: Arc::new(Waiters::led_by(leader)),
             complete: OnceLock::new(),
             stored: OnceLock::new(),
         }
@@ -183,6 +187,16 @@ impl Arrival {
         progress.end == End::Whole || self.facts.length == Some(progress.written)
     }
 
+    /// In whose name the rest of it may be asked for.
+    pub(super) const fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
+    }
+
+    /// Somebody waits for its bytes, in whose name the rest may be asked for if they break off.
+    pub fn awaited_by(self: &Arc<Self>, asker: Asker) -> Awaited {
+        Awaited { arrival: Arc::clone(self), _waiting: Waiting::new(&self.waiters, asker) }
+    }
+
     /// When its leader's question was sent.
     pub const fn began(&self) -> Moment {
         self.began
@@ -196,6 +210,20 @@ impl Arrival {
     pub(super) fn landed(&self, archive: Arc<Archive>) {
         // Set once, by the one task that fills.
         let _ = self.stored.set(archive);
+    }
+}
+
+/// An arrival that somebody waits for, until this is dropped. It also keeps the archive counted, once it is stored.
+#[derive(Debug)]
+pub struct Awaited {
+    arrival: Arc<Arrival>,
+    _waiting: Waiting,
+}
+
+impl Awaited {
+    /// What is awaited.
+    pub const fn arrival(&self) -> &Arc<Arrival> {
+        &self.arrival
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 
 use super::{Fills, Leader, Led};
@@ -36,6 +36,8 @@ pub(super) struct Opened {
     pub(super) body: Fetched,
     /// Whether the body's end can be told from a cut.
     pub(super) delimited: bool,
+    /// What a question for the rest of the body can be made conditional on.
+    pub(super) validator: Option<HeaderValue>,
     /// The head of the answer that had the body; for the object store's, GitLab's redirect and its body.
     head: Parts,
     redirect: Option<(Parts, Fetched)>,
@@ -81,6 +83,7 @@ impl Fills {
                     first: Bytes::new(),
                     body,
                     delimited: is_delimited(&head.headers),
+                    validator: judge::validator(&head.headers),
                     head,
                     redirect: None,
                 };
@@ -113,7 +116,7 @@ impl Fills {
         redirect: Parts,
         redirect_body: Fetched,
     ) -> Result<Opened, Refused> {
-        let found = self.means.upstream.fetch_object(location.uri(), None).await;
+        let found = self.means.upstream.fetch_object(location.uri(), None, None).await;
         let (head, body) = match found {
             Ok(found) if found.status() == StatusCode::OK => found.into_parts(),
             Ok(_) => return Err(as_asked(leader, redirect, redirect_body)),
@@ -136,8 +139,10 @@ impl Fills {
         self.is_worth_it(leader, &facts)?;
         let kept = Kept::of(&head.headers, &redirect.headers);
         let delimited = is_delimited(&head.headers);
+        let validator = judge::validator(&head.headers);
         let redirect = Some((redirect, redirect_body));
-        let opened = Opened { yes, facts, kept, first: Bytes::new(), body, delimited, head, redirect };
+        let opened =
+            Opened { yes, facts, kept, first: Bytes::new(), body, delimited, validator, head, redirect };
         self.peek(opened, leader.takes_redirect).await
     }
 

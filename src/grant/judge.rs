@@ -3,8 +3,10 @@
 //! The list of what is a yes is closed. Whatever isn't on it is GitLab's own answer: relayed, and changing nothing.
 
 mod entry;
+mod part;
 
 pub use entry::{Access, CONSTANT, EntryCondition, Proof, Validator, judge_entry};
+pub use part::{Parted, Span, object_part, open_part, validator};
 
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, StatusCode};
@@ -217,19 +219,24 @@ fn whole(answer: Answer<'_>, span: u64) -> Facts {
 
 /// The facts of a part; `None` if it isn't the part that was asked for, clipped to the end of what is there.
 fn part(answer: Answer<'_>, asked: (u64, u64)) -> Option<Facts> {
-    let text = answer.fields.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    let (span, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = span.split_once('-')?;
-    let (first, last, total): (u64, u64, u64) = (digits(first)?, digits(last)?, digits(total)?);
-    let end = asked.1.min(total.checked_sub(1)?);
-    if first != asked.0 || last != end || first > last {
+    let (first, last, total) = content_range(answer.fields)?;
+    if first != asked.0 || last != asked.1.min(total - 1) {
         return None;
     }
     let span = TAIL.max(asked.1 - asked.0 + 1);
-    let reaches_end = end == total - 1 && first == total.saturating_sub(span);
+    let reaches_end = last == total - 1 && first == total.saturating_sub(span);
     let complete = answer.body.filter(|body| to_u64(body.len()) == last - first + 1);
     let tail = complete.filter(|_| reaches_end).map(<[u8]>::to_vec);
     Some(Facts { length: Some(total), tail, ..Facts::of_fields(answer.fields) })
+}
+
+/// First byte, last byte and whole length of a single part (RFC 9110, 14.4), where all three are plainly given and add up.
+fn content_range(fields: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let text = fields.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    let (span, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = span.split_once('-')?;
+    let (first, last, total) = (digits(first)?, digits(last)?, digits(total)?);
+    (first <= last && last < total).then_some((first, last, total))
 }
 
 /// A body in another coding than the one asked for (identity): its length and tail are not the archive's.

@@ -10,7 +10,7 @@ use super::serve::{self, Entity};
 use super::{Exchange, Proxy, answer, entry, is_head, pass};
 use crate::access::{Admission, Caller, Described, Granted, Other, Refusal, Said, Subject};
 use crate::fields::Kept;
-use crate::fill::{Arrival, Flight, Joined, Leader, Led, Stage};
+use crate::fill::{Arrival, Asker, Flight, Joined, Leader, Led, Stage};
 use crate::grant::facts::TAIL;
 use crate::grant::{Facts, Relation};
 use crate::key::ArchiveId;
@@ -216,8 +216,12 @@ impl Asking<'_> {
 
     /// What is damaged of an archive is fetched again in this caller's name.
     fn mender(&self) -> Mender {
-        let (proxy, caller) = (Arc::clone(self.proxy), self.caller.clone());
-        Mender { proxy, caller, question: self.question.clone() }
+        Mender { proxy: Arc::clone(self.proxy), asker: self.asker() }
+    }
+
+    /// In whose name, and with which question, bytes of the archive are asked for.
+    fn asker(&self) -> Asker {
+        Asker { caller: self.caller.clone(), question: self.question.of_archive() }
     }
 
     /// Nothing is held: the answer to a HEAD comes from GitLab's facts, and starts no fill.
@@ -314,7 +318,7 @@ impl Asking<'_> {
         };
         let source = |span: serve::Span| {
             let growing = arrival.draft().follow(&granted.grant, span.start, span.end)?;
-            Some(Body::Growing(growing, Arc::clone(arrival)))
+            Some(Body::Growing(growing, arrival.awaited_by(self.asker())))
         };
         (outcome, serve::respond(self.exchange.request(), entity, source)).into()
     }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::mend::Sound;
 use crate::entries::Checked;
-use crate::fill::Arrival;
+use crate::fill::Awaited;
 use crate::num::to_u64;
 use crate::store::{Growing, Mapped};
 use crate::telemetry::metrics::From;
@@ -30,7 +29,7 @@ pub enum Body {
     /// Slices of an archive.
     Slices(Sound),
     /// An archive that is arriving; it stays counted while it is read.
-    Growing(Growing, Arc<Arrival>),
+    Growing(Growing, Awaited),
     /// An entry of an archive, checked on its way.
     Entry(Box<Checked>),
     /// One after the other, of known lengths: several ranges, or a gzip member.

@@ -9,8 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::Proxy;
-use crate::access::Caller;
-use crate::route::Question;
+use crate::fill::Asker;
 use crate::store::{Archive, Mapped, Slices, Unsound};
 use crate::telemetry::metrics::Mend;
 
@@ -18,8 +17,7 @@ use crate::telemetry::metrics::Mend;
 #[derive(Clone)]
 pub(super) struct Mender {
     pub(super) proxy: Arc<Proxy>,
-    pub(super) caller: Caller,
-    pub(super) question: Question,
+    pub(super) asker: Asker,
 }
 
 type Mending = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
@@ -96,7 +94,7 @@ fn unsound(error: io::Error) -> Result<Unsound, io::Error> {
 impl Mender {
     async fn mend(&self, archive: &Arc<Archive>, unsound: &Unsound) -> bool {
         let (range, length) = (archive.range_of(unsound), archive.record().length);
-        let fetched = self.proxy.fills.fetch_part(&self.caller, &self.question, range, length).await;
+        let fetched = self.proxy.fills.fetch_part(&self.asker, range, length).await;
         let mended = match fetched {
             Some(bytes) => {
                 let (archive, chunk) = (Arc::clone(archive), unsound.chunk());

@@ -197,7 +197,7 @@ pub(super) async fn describe(
         Some(location) => {
             let range = HeaderValue::from_static(FIRST_BYTES);
             let (found, body) =
-                proxy.upstream.fetch_object(location.uri(), Some(range)).await.ok()?.into_parts();
+                proxy.upstream.fetch_object(location.uri(), Some(range), None).await.ok()?.into_parts();
             let facts = judge::object_facts(found.status, &found.headers, to_u64(MAGIC) - 1)?;
             let facts = Facts { object: Some(location.object()), ..facts };
             if !begins_as_zip(&first_bytes(body).await) {

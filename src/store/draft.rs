@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -80,6 +81,8 @@ pub struct Draft {
     reservation: Mutex<Reservation>,
     rest: Mutex<Option<Rest>>,
     visitors: Arc<Visitors>,
+    /// Whether its end is kept back until all of it was found right.
+    guarded: AtomicBool,
 }
 
 impl Draft {
@@ -103,6 +106,7 @@ impl Draft {
             reservation,
             rest: Mutex::new(None),
             visitors: Arc::default(),
+            guarded: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +141,8 @@ impl Draft {
         Writer {
             draft: Arc::clone(self),
             at: 0,
+            next: 0,
+            seams: Vec::new(),
             hasher: xxhash3_128::Hasher::new(),
             chunks: Vec::new(),
             digest: digest::Context::new(&SHA256),
@@ -146,6 +152,16 @@ impl Draft {
     /// Who was let in to it; the archive that it becomes remembers them.
     pub const fn visitors(&self) -> &Arc<Visitors> {
         &self.visitors
+    }
+
+    /// Keeps its last bytes, [`TAIL`] of them, back until its writer has found all of it right: nobody gets to the end of
+    /// what isn't.
+    pub fn guard(&self) {
+        self.guarded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guarded.load(Ordering::Acquire)
     }
 
     /// Says that no more will come.
@@ -211,18 +227,34 @@ pub struct Written {
 pub struct Writer {
     draft: Arc<Draft>,
     at: u64,
+    /// Where the next bytes belong: before `at` where some come again.
+    next: u64,
+    seams: Vec<u64>,
     hasher: xxhash3_128::Hasher,
     chunks: Vec<u128>,
     digest: digest::Context,
 }
 
 impl Writer {
-    /// Appends and publishes. More than was declared is an error, and so is a full store or disk.
+    /// Appends and publishes. More than was declared is an error, and so is a full store or disk, or that bytes which come
+    /// again are others than before.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let end = self.at.saturating_add(to_u64(bytes.len()));
+        let end = self.next.saturating_add(to_u64(bytes.len()));
         if self.draft.length.is_some_and(|length| end > length) {
             return Err(Error::TooLong);
         }
+        let (again, new) = bytes.split_at(to_usize(self.at.saturating_sub(self.next)).min(bytes.len()));
+        self.compare(again)?;
+        self.next += to_u64(again.len());
+        if !new.is_empty() {
+            self.append(new)?;
+            self.next = self.at;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let end = self.at.saturating_add(to_u64(bytes.len()));
         self.draft.reservation.lock().cover(end)?;
         self.draft
             .data
@@ -234,6 +266,37 @@ impl Writer {
         self.at = end;
         self.draft.progress.send_modify(|progress| progress.written = end);
         Ok(())
+    }
+
+    /// Bytes that come again must be those that are there.
+    fn compare(&self, again: &[u8]) -> Result<(), Error> {
+        let mut there = vec![0; again.len()];
+        let read = self.draft.data.read_into(&mut there, self.next);
+        read.map_err(|reason| Error::Io { doing: "read back", reason })?;
+        if there == again { Ok(()) } else { Err(Error::OtherBytes) }
+    }
+
+    /// The transfer was taken up again: the next bytes belong at `at`, where some may have been written before. From now on
+    /// the end is kept back.
+    pub fn go_on_at(&mut self, at: u64) {
+        self.draft.guard();
+        self.seams.push(self.at);
+        self.next = at.min(self.at);
+    }
+
+    /// Where transfers meet.
+    pub fn seams(&self) -> &[u64] {
+        &self.seams
+    }
+
+    /// Whether it came in more than one transfer.
+    pub fn is_seamed(&self) -> bool {
+        !self.seams.is_empty()
+    }
+
+    /// What of the frame that was to be written last isn't.
+    pub fn unwritten(&self, frame: &Bytes) -> Bytes {
+        frame.slice(to_usize(self.at.saturating_sub(self.next)).min(frame.len())..)
     }
 
     /// Bytes written so far.

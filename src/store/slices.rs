@@ -16,6 +16,7 @@ use super::chunks::Chunks;
 use super::data::{Data, Piece, SLICE, read_cold};
 use super::draft::{Draft, End, Progress, Rest};
 use super::mapped::Mapped;
+use crate::grant::facts::TAIL;
 use crate::num::{to_u64, to_usize};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
@@ -218,15 +219,19 @@ impl Growing {
         }
     }
 
-    /// How far this reader may go now: not into an end that must be compared first.
+    /// How far this reader may go now: not into an end that must be compared or found right first.
     fn limit(&self, progress: Progress) -> u64 {
         let there = self.end.map_or(progress.written, |end| end.min(progress.written));
-        match (&self.expected_tail, self.draft.length()) {
-            (Some(tail), Some(length)) if progress.end != End::Whole => {
-                there.min(length.saturating_sub(to_u64(tail.len())))
-            }
-            _ => there,
+        if progress.end == End::Whole {
+            return there;
         }
+        let end = self.draft.length().unwrap_or(progress.written);
+        let shown = self.expected_tail.as_ref().filter(|_| self.draft.length().is_some());
+        let compared = shown.map_or(end, |tail| end.saturating_sub(to_u64(tail.len())));
+        // What the disk doesn't take can't be found right by us either: it is GitLab's word alone.
+        let guarded = self.draft.is_guarded() && progress.end != End::Unstored;
+        let sure = if guarded { end.saturating_sub(TAIL) } else { end };
+        there.min(compared).min(sure)
     }
 
     fn takes_all(&self, progress: Progress) -> bool {

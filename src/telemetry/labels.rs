@@ -134,6 +134,29 @@ impl Fill {
     }
 }
 
+/// What came of taking up a transfer that broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// It goes on.
+    Resumed,
+    /// GitLab has something else by now.
+    Changed,
+    /// The rest couldn't be had in time.
+    GivenUp,
+}
+
+impl Resume {
+    pub(super) const ALL: [Self; 3] = [Self::Resumed, Self::Changed, Self::GivenUp];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::Changed => "changed",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
 /// What came of a damaged chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mend {

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use super::labels::{Fill, From, Grant, Mend, Probe, Route};
+pub use super::labels::{Fill, From, Grant, Mend, Probe, Resume, Route};
 use super::outcome::Outcome;
 
 /// Sizes that are read when metrics are asked for.
@@ -42,6 +42,7 @@ pub struct Metrics {
     fetched: Counter,
     fills: Counters<Fill>,
     mends: Counters<Mend>,
+    resumes: Counters<Resume>,
     probes: Counters<Probe>,
     grants: Counters<Grant>,
     upstream_errors: Family<Labels, Counter>,
@@ -64,6 +65,7 @@ impl Default for Metrics {
         registry.register_with_unit("fetched", "Body bytes fetched by fills", Unit::Bytes, fetched.clone());
         let fills = family(&mut registry, "fills", "Fills by result");
         let mends = family(&mut registry, "damaged_chunks", "Damaged chunks of archives by result");
+        let resumes = family(&mut registry, "resumes", "Transfers that broke off by what came of it");
         let probes = family(&mut registry, "probes", "Questions to GitLab about access by result");
         let grants = family(&mut registry, "grants", "Admissions by how they were had");
         let upstream_errors =
@@ -92,6 +94,7 @@ impl Default for Metrics {
             fetched,
             fills: Counters::of(&fills, &Fill::ALL, |fill| vec![("result", fill.as_str())]),
             mends: Counters::of(&mends, &Mend::ALL, |mend| vec![("result", mend.as_str())]),
+            resumes: Counters::of(&resumes, &Resume::ALL, |resume| vec![("result", resume.as_str())]),
             probes: Counters::of(&probes, &Probe::ALL, |probe| vec![("result", probe.as_str())]),
             grants: Counters::of(&grants, &Grant::ALL, |grant| vec![("result", grant.as_str())]),
             upstream_errors,
@@ -186,6 +189,11 @@ impl Metrics {
     /// A chunk was found damaged.
     pub fn mend(&self, result: Mend) {
         self.mends.add(result, 1);
+    }
+
+    /// A transfer broke off.
+    pub fn resume(&self, result: Resume) {
+        self.resumes.add(result, 1);
     }
 
     /// GitLab has been asked about access.

@@ -1,6 +1,8 @@
 //! Bodies that aren't what their framing promises, or aren't archives: no client takes them for one, nor does larder.
 
-use gitlab_standin::{Archive, Effect, Ending, Fault, Gate, Level, Storage};
+use std::time::Duration;
+
+use gitlab_standin::{Archive, Effect, Ending, Etag, Fault, Gate, Level, Storage};
 
 use crate::raw::{self, End};
 use crate::scene::{MODES, Scene, archive, zips};
@@ -15,6 +17,11 @@ fn is_no_success(scene: &Scene, reply: &Reply) -> bool {
         302 => matches!(scene.storage, Storage::Redirect { .. }),
         _ => !reply.whole && scene.archive.bytes().unwrap().starts_with(&reply.body),
     }
+}
+
+/// A larder that doesn't take up again what broke off.
+async fn once(storage: Storage, seed: u64) -> Scene {
+    Scene::with(storage, archive(SIZE, seed), |config| config.upstream.resume_timeout = Duration::ZERO).await
 }
 
 /// What larder does after a transfer that failed: nothing of it is kept, and the next one is right.
@@ -33,7 +40,7 @@ async fn a_body_cut_short_never_ends_cleanly_and_is_never_stored() {
         for after in [0, 1, SIZE / 2, SIZE - 1] {
             for ending in [Ending::Close, Ending::Reset] {
                 let context = format!("{storage:?} {after} {ending:?}");
-                let scene = Scene::start(storage, archive(SIZE, 1)).await;
+                let scene = once(storage, 1).await;
                 scene.gitlab.fault(scene.on_transfer(Effect::Cut { after, ending }).once());
                 let cut = scene.get().await;
                 assert!(is_no_success(&scene, &cut), "{context}: {} {}", cut.status, cut.body.len());
@@ -46,7 +53,7 @@ async fn a_body_cut_short_never_ends_cleanly_and_is_never_stored() {
 #[tokio::test]
 async fn whoever_follows_a_transfer_that_is_cut_breaks_off_as_well() {
     for storage in MODES {
-        let scene = Scene::start(storage, archive(SIZE, 2)).await;
+        let scene = once(storage, 2).await;
         let bob = scene.member("bob", Level::Developer);
         let body = Gate::new();
         scene.gitlab.fault(scene.on_transfer(Effect::Slow(body.clone())).once());
@@ -73,7 +80,7 @@ async fn by_http_1_0(scene: &Scene) -> raw::Answer {
 #[tokio::test]
 async fn a_cut_is_a_reset_to_a_client_that_knows_no_other_end_than_the_connections() {
     for storage in MODES {
-        let scene = Scene::start(storage, archive(SIZE, 3)).await;
+        let scene = once(storage, 3).await;
         scene.gitlab.fault(scene.on_transfer(Effect::Chunked));
         let cut = Effect::Cut { after: SIZE / 2, ending: Ending::Close };
         scene.gitlab.fault(scene.on_transfer(cut).once());
@@ -128,7 +135,7 @@ async fn an_archive_without_a_length_is_stored_and_has_one_from_then_on() {
 #[tokio::test]
 async fn an_archive_that_ends_with_its_connection_must_be_whole_by_its_own_account() {
     for storage in MODES {
-        let scene = Scene::start(storage, archive(SIZE, 5)).await;
+        let scene = once(storage, 5).await;
         scene.gitlab.fault(scene.on_transfer(Effect::CloseDelimited).once());
         let cut = Effect::Cut { after: SIZE - 1, ending: Ending::Close };
         scene.gitlab.fault(scene.on_transfer(cut).once());
@@ -141,7 +148,7 @@ async fn an_archive_that_ends_with_its_connection_must_be_whole_by_its_own_accou
 #[tokio::test]
 async fn a_length_that_is_too_long_breaks_the_answer() {
     for storage in MODES {
-        let scene = Scene::start(storage, archive(SIZE, 6)).await;
+        let scene = once(storage, 6).await;
         scene.gitlab.fault(scene.on_transfer(Effect::DeclareMore(100)).once());
         let reply = scene.get().await;
         assert!(!reply.whole, "{storage:?}");
@@ -152,7 +159,7 @@ async fn a_length_that_is_too_long_breaks_the_answer() {
 #[tokio::test]
 async fn a_length_that_is_too_short_is_gitlabs_word_and_is_not_stored() {
     for storage in MODES {
-        let scene = Scene::start(storage, archive(SIZE, 7)).await;
+        let scene = once(storage, 7).await;
         scene.gitlab.fault(scene.on_transfer(Effect::DeclareFewer(100)).once());
         let reply = scene.get().await;
         let short = scene.archive.read_at(0, 600_000 - 100).unwrap();
@@ -167,6 +174,11 @@ async fn what_is_not_an_archive_is_relayed_word_for_word_and_asked_for_again() {
     let bodies = bodies.map(|body| Effect::Body(body.into()));
     for storage in MODES {
         for effect in bodies.clone().into_iter().chain([Effect::Html]) {
+            let begins = matches!(&effect, Effect::Body(body) if body.starts_with(b"PK\x03\x04"));
+            if begins && matches!(storage, Storage::Local { etag: Etag::Sha256 }) {
+                // GitLab's own digest says that these aren't its bytes: a break, which may come before the head is out.
+                continue;
+            }
             let scene = Scene::start(storage, archive(SIZE, 8)).await;
             scene.gitlab.fault(scene.on_transfer(effect.clone()));
             let private = [("private-token", &*scene.token)];

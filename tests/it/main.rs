@@ -16,6 +16,7 @@ mod passing;
 mod planting;
 mod raw;
 mod refs;
+mod resume;
 mod room;
 mod scene;
 mod secrets;

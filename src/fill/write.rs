@@ -1,0 +1,164 @@
+//! The end of a fill: bytes to the disk, and the archive into the store. Everything here blocks.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Arrival, Flight, Stage};
+use crate::access::Access;
+use crate::archive::{self, NotWhole, ReadAt};
+use crate::grant::{Epoch, Facts};
+use crate::store::{Error, Record, Store, Writer, Written};
+
+/// What the writer says when it is done.
+pub(super) enum Done {
+    Stored,
+    NotArchive,
+    Overtaken,
+    /// The disk took no more; these frames weren't written.
+    Unstored(Error, Vec<Bytes>),
+    /// Its bytes aren't those whose digest GitLab gave, or aren't all of one archive.
+    Damaged,
+    /// The source ended too early, or lied about its length.
+    Broken,
+}
+
+/// What the writer is given.
+pub(super) enum Item {
+    Frame(Bytes),
+    /// The next frame belongs here: the transfer was taken up again.
+    Seam(u64),
+    /// There is no more; `whole`: because that was all.
+    End {
+        whole: bool,
+    },
+}
+
+/// The writer's side.
+pub(super) struct Job {
+    pub(super) store: Arc<Store>,
+    pub(super) access: Arc<Access>,
+    pub(super) arrival: Arc<Arrival>,
+    pub(super) flight: Arc<Flight>,
+    pub(super) delimited: bool,
+    pub(super) epoch: Epoch,
+    pub(super) filled_at: u64,
+}
+
+impl Job {
+    pub(super) fn write(self, mut writer: Writer, mut items: mpsc::Receiver<Item>) -> Done {
+        loop {
+            match items.blocking_recv() {
+                Some(Item::Frame(frame)) => {
+                    if let Err(error) = writer.write(&frame) {
+                        return self.stopped(error, writer.unwritten(&frame), items);
+                    }
+                }
+                Some(Item::Seam(at)) => writer.go_on_at(at),
+                Some(Item::End { whole: true }) => return self.finish(writer),
+                Some(Item::End { whole: false }) | None => return Done::Broken,
+            }
+        }
+    }
+
+    /// All bytes are there. An archive goes to the store; what isn't one has been relayed, and is let go of.
+    fn finish(self, writer: Writer) -> Done {
+        let zip = self.check(&writer);
+        if let Err(reason) = &zip {
+            tracing::info!(key = %self.arrival.draft().key(), %reason, "not stored");
+        }
+        if zip.is_err() && (!self.delimited || writer.is_seamed()) {
+            // Its end can't be told from a cut, or its halves don't fit, and it isn't whole by its own account either.
+            return Done::Broken;
+        }
+        match (writer.finish(self.arrival.told()), zip) {
+            (Ok(written), Ok(())) => self.commit(written),
+            (Ok(_), Err(_)) => Done::NotArchive,
+            (Err(reason @ Error::OtherDigest), _) => {
+                tracing::error!(key = %self.arrival.draft().key(), %reason, "not stored");
+                Done::Damaged
+            }
+            (Err(_), _) => Done::Broken,
+        }
+    }
+
+    /// Whether it is an archive; one that came in several transfers must also fit together, which its digest will tell if
+    /// GitLab gave one, and else the checksums of the entries that lie across.
+    fn check(&self, writer: &Writer) -> Result<(), NotWhole> {
+        archive::check(writer, writer.written())?;
+        match self.arrival.told() {
+            None => archive::check_seams(writer, writer.written(), writer.seams()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn commit(self, written: Written) -> Done {
+        let (arrival, draft) = (&self.arrival, self.arrival.draft());
+        let facts = Facts {
+            length: Some(written.length),
+            tail: Some(written.tail),
+            sha256: Some(written.sha256),
+            ..arrival.facts().clone()
+        };
+        arrival.completed(facts.clone());
+        // Bringing it to the disk may take a while; whoever comes now need not wait for that.
+        self.flight.set(Stage::Whole(Arc::clone(arrival)));
+        let record = Record {
+            key: draft.key(),
+            id: draft.id(),
+            length: written.length,
+            filled_at: self.filled_at,
+            facts,
+            etag: arrival.etag().cloned(),
+            kept: arrival.kept().clone(),
+            class: arrival.class(),
+            chunks: written.chunks,
+        };
+        let still = |place: &mut dyn FnMut()| {
+            self.access.epochs().if_still(draft.key(), self.epoch, place);
+        };
+        match self.store.commit(draft, &record, still) {
+            Ok(Some(archive)) => {
+                arrival.landed(archive);
+                Done::Stored
+            }
+            Ok(None) => Done::Overtaken,
+            // Its readers have all of it; only the store goes without.
+            Err(error) => {
+                tracing::warn!(%error, "an archive can't be stored");
+                Done::Overtaken
+            }
+        }
+    }
+
+    /// The writer stops: what it was given and what is queued goes back to the source's end.
+    fn stopped(self, error: Error, frame: Bytes, mut items: mpsc::Receiver<Item>) -> Done {
+        match error {
+            Error::TooLong | Error::TooShort => return Done::Broken,
+            Error::OtherBytes => {
+                tracing::warn!(key = %self.arrival.draft().key(), reason = %error, "not stored");
+                return Done::Damaged;
+            }
+            _ => {}
+        }
+        items.close();
+        let mut unwritten = vec![frame];
+        while let Some(item) = items.blocking_recv() {
+            match item {
+                Item::Frame(frame) => unwritten.push(frame),
+                // What follows was had before in part: nobody can go on from here.
+                Item::Seam(_) => return Done::Broken,
+                Item::End { .. } => {}
+            }
+        }
+        Done::Unstored(error, unwritten)
+    }
+}
+
+impl ReadAt for Writer {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.read_back(buffer, at)
+    }
+}

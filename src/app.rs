@@ -97,6 +97,7 @@ impl App {
             let (settings, instance, clock) = (config.store.clone(), instance.clone(), clock.clone());
             Arc::new(crate::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
         };
+        store.check_all();
         let token = admin::make_token(&config.store.dir)?;
         let metrics = Arc::new(Metrics::default());
         let key = Fingerprinter::random()?;
@@ -208,6 +209,7 @@ fn metrics_page(proxy: Arc<Proxy>, budget: u64) -> admin::Metrics {
             store_bytes: totals.bytes,
             budget_bytes: budget,
             evicted: totals.evicted,
+            unchecked: totals.unchecked.into(),
             grants: proxy.access.remembered(),
             fills: proxy.fills.count(),
         })

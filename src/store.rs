@@ -18,16 +18,22 @@ mod recover;
 mod reserve;
 mod room;
 pub mod shelf;
+mod shelved;
 mod slices;
+mod slots;
+mod tally;
+mod unchecked;
 pub mod verify;
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 pub use archive::{Archive, Unsound};
 pub use data::SLICE;
@@ -40,10 +46,11 @@ use crate::clock::Clock;
 use crate::grant::Facts;
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
-use index::Index;
 use layout::Layout;
+use recover::Pass;
 use room::{Limits, Shared};
 use shelf::{NoRoom, Slot};
+use shelved::Look;
 
 /// What the operator decides about the store.
 #[derive(Debug, Clone)]
@@ -127,15 +134,25 @@ pub struct Totals {
     pub bytes: u64,
     /// Archives evicted since the start.
     pub evicted: u64,
+    /// Shards, of 256, whose files haven't been looked at since the start: what lies there may not be counted yet.
+    pub unchecked: u16,
 }
 
-/// An archive that is out of sight and whose files are still there.
+/// Archives that are out of sight and whose files are still there.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct Taken {
     key: Key,
-    slot: Slot,
+    slot: Option<Slot>,
+    /// A key whose files haven't been looked at.
+    unchecked: Option<Key>,
 }
+
+/// Look-ups that list a shard at once; the others wait. Each is some milliseconds of a processor.
+const SEEKING: usize = 4;
+
+/// Times that a look-up looks again, where what it found turned out to be gone.
+const LOOKS: usize = 4;
 
 /// The store.
 #[derive(Debug)]
@@ -144,35 +161,86 @@ pub struct Store {
     max_age: u64,
     clock: Clock,
     lock: Mutex<Option<layout::Lock>>,
+    pass: Mutex<Pass>,
+    seeking: Semaphore,
 }
 impl Store {
-    /// Opens the store of one GitLab instance: takes the directory, sweeps what was unfinished, adopts what is whole.
+    /// Opens the store of one GitLab instance: takes the directory and sweeps what was unfinished. What else lies there is
+    /// found while it is in use, by [`Self::check_some`] and by whoever asks for it.
     pub fn open(settings: &Settings, instance: &str, clock: Clock) -> Result<Self, Error> {
         let lock = layout::own(&settings.dir)?;
         let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
         let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
-        let (index, rows) = Index::open(&layout.index());
-        let shelf = recover::recover(&layout, &index, &rows, settings.max_size).map_err(fail)?;
+        recover::sweep_incoming(&layout).map_err(fail)?;
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
-        let shared = Arc::new(Shared::new(layout, settings.read, limits, index, shelf));
-        Ok(Self { shared, max_age: settings.max_age.as_secs(), clock, lock: Mutex::new(Some(lock)) })
+        let shared = Arc::new(Shared::new(layout, settings.read, limits, settings.max_size));
+        Ok(Self {
+            shared,
+            max_age: settings.max_age.as_secs(),
+            clock,
+            lock: Mutex::new(Some(lock)),
+            pass: Mutex::default(),
+            seeking: Semaphore::new(SEEKING),
+        })
+    }
+
+    /// Goes a step through what the last larder left: first reads the index, then looks at the files. `false` when there
+    /// is no more to do. Blocks: some milliseconds a step, but for the first, where a million rows take a second.
+    pub fn check_some(&self) -> bool {
+        self.pass.lock().step(&self.shared)
+    }
+
+    /// [Checks](Self::check_some) all in the background. Ends when the store is closed or nobody refers to it any more.
+    pub fn check_all(self: &Arc<Self>) {
+        let store = Arc::downgrade(self);
+        drop(crate::rt::spawn_blocking(move || {
+            while store.upgrade().is_some_and(|store| store.check_some()) {
+                // Whoever waits for a core to answer a client comes first.
+                std::thread::yield_now();
+            }
+        }));
     }
 
     /// The archive under a key, opened if need be.
     pub async fn find(&self, key: Key) -> Option<Arc<Archive>> {
         let now = self.clock.now().unix_seconds();
-        let (key, slot) = self.shared.touch(key, now)?;
-        if now.saturating_sub(slot.filled_at) >= self.max_age {
-            Box::pin(self.remove(key, Some(slot.id))).await;
-            return None;
+        for _ in 0..LOOKS {
+            let look = self.shared.shelf.lock().look(key, now);
+            match look {
+                Look::Absent => return None,
+                Look::Unchecked if !self.seek(key).await => return None,
+                Look::Unchecked => {}
+                Look::Held(key, slot) if now.saturating_sub(slot.filled_at) >= self.max_age => {
+                    Box::pin(self.remove(key, Some(slot.id))).await;
+                    return None;
+                }
+                Look::Held(key, slot) => {
+                    if let Some(archive) = self.open_up(key, slot).await {
+                        return Some(archive);
+                    }
+                }
+            }
         }
-        if let Some(archive) =
-            self.shared.hot.get(&key).filter(|archive| archive.id() == slot.id && !archive.is_retired())
-        {
+        None
+    }
+
+    async fn open_up(&self, key: Key, slot: Slot) -> Option<Arc<Archive>> {
+        let is_it = |archive: &Arc<Archive>| archive.id() == slot.id && !archive.is_retired();
+        if let Some(archive) = self.shared.hot.get(&key).filter(is_it) {
             return Some(archive);
         }
         let shared = Arc::clone(&self.shared);
         crate::rt::blocking(move || shared.open(key, slot)).await.ok()?
+    }
+
+    /// Looks among the files that haven't been looked at; whether there is something now.
+    async fn seek(&self, key: Key) -> bool {
+        // The semaphore is never closed.
+        let _turn = self.seeking.acquire().await;
+        let shared = Arc::clone(&self.shared);
+        // One that dies has found nothing.
+        let _ = crate::rt::blocking(move || shared.seek(key)).await;
+        self.holds(key).is_some()
     }
 
     /// The name of the archive under a key, at a glance.
@@ -242,23 +310,40 @@ impl Store {
     /// archive goes under whichever key it is stored; a ref that no longer leads to an archive takes nobody else's
     /// along.
     pub fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Taken> {
-        let holder = self.shared.shelf.lock().shelf.part(key);
+        let mut shelved = self.shared.shelf.lock();
+        let holder = shelved.shelf.part(key);
+        // What its files hold isn't known yet, and is void.
+        let unchecked = (id.is_none() && shelved.unchecked.awaits(key)).then_some(key);
+        if unchecked.is_some() {
+            shelved.unchecked.handle(key);
+        }
+        drop(shelved);
         let own = holder.is_none_or(|holder| holder == key) || key.job().is_some();
         let key = holder.filter(|_| own).unwrap_or(key);
-        self.shared.take_out(key, id).map(|slot| Taken { key, slot })
+        let slot = self.shared.take_out(key, id);
+        (slot.is_some() || unchecked.is_some()).then_some(Taken { key, slot, unchecked })
     }
 
     /// The rest of [`Self::remove`].
     pub async fn unlink(&self, taken: Taken) {
         let shared = Arc::clone(&self.shared);
+        let remove = move || {
+            shared.unlink(taken.key, taken.slot);
+            taken.unchecked.into_iter().for_each(|key| shared.clear(key));
+        };
         // A file that can't be unlinked is found, without its record or expired, at the next start.
-        let _ = crate::rt::blocking(move || shared.unlink(taken.key, Some(taken.slot))).await;
+        let _ = crate::rt::blocking(remove).await;
     }
 
     /// Sizes for the metrics.
     pub fn totals(&self) -> Totals {
         let shelved = self.shared.shelf.lock();
-        Totals { archives: shelved.shelf.len(), bytes: shelved.shelf.taken(), evicted: shelved.evicted }
+        Totals {
+            archives: shelved.shelf.len(),
+            bytes: shelved.shelf.taken(),
+            evicted: shelved.evicted,
+            unchecked: shelved.unchecked.shards(),
+        }
     }
 
     /// Closes what nobody uses and notes when archives were used last. To be called every minute or so.
@@ -269,6 +354,9 @@ impl Store {
 
     /// Writes down what the next start would otherwise have to find out, and gives the directory back. Blocks.
     pub fn close(&self) {
+        // Whatever looks at the files has ended before another larder may have the directory.
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.pass.lock().end();
         self.shared.note_uses();
         self.shared.index.close();
         self.lock.lock().take();

@@ -7,6 +7,8 @@
 //! <dir>/<instance>/incoming/<key>-<id>.zip     being filled; swept at start
 //! <dir>/<instance>/index/                      sled; may be deleted at any time
 //! ```
+//!
+//! An instance's directory is its own: nobody looks into another's.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -18,7 +20,12 @@ use super::Error;
 use crate::key::{ArchiveId, Key};
 
 /// Shards: 256, so that a million archives are some 8,000 names a directory.
-const SHARDS: u64 = 256;
+pub(super) const SHARDS: u16 = 256;
+
+/// The shard that a key's archive belongs to.
+pub(super) fn shard_of(key: Key) -> u16 {
+    u16::try_from(key.spread() % u64::from(SHARDS)).unwrap_or_default()
+}
 
 /// The paths of one instance.
 #[derive(Debug, Clone)]
@@ -81,7 +88,22 @@ impl Layout {
     }
 
     pub(super) fn shard(&self, key: Key) -> PathBuf {
-        self.archives().join(format!("{:02x}", key.spread() % SHARDS))
+        self.shard_at(shard_of(key))
+    }
+
+    pub(super) fn shard_at(&self, number: u16) -> PathBuf {
+        self.archives().join(format!("{number:02x}"))
+    }
+
+    /// What lies in a key's shard under its name. Costs one listing of the shard.
+    pub(super) fn of_key(&self, key: Key) -> io::Result<Archives> {
+        let begin = format!("{key}-");
+        list_some(&self.shard(key), |name| name.starts_with(&begin))
+    }
+
+    /// Whether both of an archive's files are there; an error is no answer.
+    pub(super) fn is_whole(&self, key: Key, id: ArchiveId) -> io::Result<bool> {
+        Ok(self.rec(key, id).try_exists()? && self.zip(key, id).try_exists()?)
     }
 
     pub(super) fn zip(&self, key: Key, id: ArchiveId) -> PathBuf {
@@ -128,12 +150,30 @@ pub(super) struct Found {
     pub(super) rec: bool,
 }
 
-/// The archives a shard's names speak of. Names that aren't ours are left alone.
-pub(super) fn list(shard: &Path) -> io::Result<BTreeMap<(Key, ArchiveId), Found>> {
-    let mut archives: BTreeMap<(Key, ArchiveId), Found> = BTreeMap::new();
-    for entry in fs::read_dir(shard)? {
+impl Found {
+    /// Whether both were.
+    pub(super) const fn both(self) -> bool {
+        self.zip && self.rec
+    }
+}
+
+/// The archives that names speak of.
+pub(super) type Archives = BTreeMap<(Key, ArchiveId), Found>;
+
+/// The archives a shard's names speak of; none if there is no such shard. Names that aren't ours are left alone.
+pub(super) fn list(shard: &Path) -> io::Result<Archives> {
+    list_some(shard, |_| true)
+}
+
+fn list_some(shard: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Archives> {
+    let mut archives = Archives::new();
+    let entries = match fs::read_dir(shard) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(archives),
+        entries => entries?,
+    };
+    for entry in entries {
         let name = entry?.file_name();
-        let Some((key, id, extension)) = name.to_str().and_then(parse) else {
+        let Some((key, id, extension)) = name.to_str().filter(|name| wanted(name)).and_then(parse) else {
             continue;
         };
         let found = archives.entry((key, id)).or_default();

@@ -1,126 +1,336 @@
-//! What a start finds.
+//! What the files say, found out while larder serves.
 //!
-//! Files are the truth: a whole archive with its record is adopted, one without is deleted, what was unfinished is
-//! swept. The index only spares reading the records it agrees with.
+//! Files are the truth: a whole archive with its record is adopted, one without is deleted, and so is the older of two
+//! under one key; a row of the index whose files are gone is forgotten. The index only spares reading the records it
+//! agrees with. What was unfinished is swept before anything begins.
+//!
+//! The pass goes through the shards in steps. Until it has seen a key's shard, a look-up that misses the key looks there
+//! itself. What comes and goes meanwhile is noted in [`Unchecked`](super::unchecked::Unchecked), so that no file is
+//! judged by what a listing said before. Bytes of archives that aren't adopted yet aren't counted yet either: until the
+//! pass is over the store may be larger than its budget, by as much as the files hold and the shelf doesn't.
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::index::{Index, Rows};
-use super::layout::{self, Found, Layout};
+use super::layout::{self, Archives, Layout, SHARDS};
 use super::record::{BadRecord, Record};
-use super::shelf::{Shelf, Slot};
+use super::room::Shared;
+use super::shelf::{Loaded, Slot};
+use super::tally::Tally;
+use super::unchecked::Standing;
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 
-/// Fills a shelf from the files and brings the index in line with it.
-pub(super) fn recover(layout: &Layout, index: &Index, rows: &Rows, budget: u64) -> io::Result<Shelf> {
-    sweep_incoming(layout)?;
-    let mut adopted: BTreeMap<Key, Slot> = BTreeMap::new();
-    for shard in fs::read_dir(layout.archives())? {
-        for ((key, id), found) in layout::list(&shard?.path())? {
-            let Some(slot) = examine(layout, key, id, found, rows.get(&key)) else {
-                continue;
-            };
-            match adopted.get(&key) {
-                Some(other) if (other.filled_at, other.id) > (slot.filled_at, slot.id) => {
-                    discard(layout, key, id);
-                }
-                Some(other) => {
-                    discard(layout, key, other.id);
-                    adopted.insert(key, slot);
-                }
-                None => {
-                    adopted.insert(key, slot);
-                }
-            }
-        }
-    }
-    align(index, rows, &adopted);
-    let mut by_use: Vec<(Key, Slot)> = adopted.into_iter().collect();
-    by_use.sort_by_key(|(_, slot)| slot.used_at);
-    let mut shelf = Shelf::new(budget);
-    for (key, slot) in by_use {
-        shelf.adopt(key, slot);
-    }
-    shrink(layout, index, &mut shelf);
-    Ok(shelf)
-}
+/// Archives judged or evicted in a step: some milliseconds of reading records, so that closing waits no longer.
+const STEP: usize = 64;
 
-fn sweep_incoming(layout: &Layout) -> io::Result<()> {
+/// Places of the shelf looked at in a step, under its lock: some 20 us.
+const PLACES: usize = 4096;
+
+/// Removes what was unfinished when the last larder ended. Nothing may be arriving yet.
+pub(super) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
     for entry in fs::read_dir(layout.incoming())? {
         fs::remove_file(entry?.path())?;
     }
     Ok(())
 }
 
-/// The slot of an archive that can be adopted; what can't is discarded, or left alone if it is another version's.
-fn examine(layout: &Layout, key: Key, id: ArchiveId, found: Found, row: Option<&Slot>) -> Option<Slot> {
-    if !(found.zip && found.rec) {
-        discard(layout, key, id);
-        return None;
-    }
-    if let Some(row) = row.filter(|row| row.id == id) {
-        return Some(*row);
-    }
-    match read(layout, key, id) {
-        Ok(slot) => Some(slot),
-        Err(Some(reason @ BadRecord::Version(_))) => {
-            tracing::warn!(%key, %reason, "an archive in the store is left alone");
-            None
+/// How far the pass has come, and what it has found.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    stage: Stage,
+    tally: Tally,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    /// The index is to be read.
+    #[default]
+    Rows,
+    /// The archives of a shard are to be judged.
+    Shard(u16, <Archives as IntoIterator>::IntoIter),
+    /// Rows without files are to be forgotten, from this place of the shelf on.
+    Missing(usize),
+    /// What is beyond the budget is to be evicted: not before it is known what was used least recently of all.
+    Trim,
+    Over,
+}
+
+impl Pass {
+    /// Goes one step: `false` after the last. Stops early where the store is closing. Blocks for the disk.
+    pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
+        if shared.is_closing() {
+            self.stage = Stage::Over;
         }
-        Err(reason) => {
-            let reason =
-                reason.map_or_else(|| "its files can't be read".to_owned(), |reason| reason.to_string());
-            tracing::warn!(%key, reason, "an archive in the store is dropped");
-            discard(layout, key, id);
-            None
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Over => return false,
+            Stage::Rows => {
+                load(shared);
+                self.list(shared, 0)
+            }
+            Stage::Shard(number, archives) => self.judge(shared, number, archives),
+            Stage::Missing(from) => self.forget_missing(shared, from),
+            Stage::Trim if trim(shared) == STEP => Stage::Trim,
+            Stage::Trim => Stage::Over,
+        };
+        if matches!(self.stage, Stage::Over) && !shared.is_closing() {
+            let archives = shared.shelf.lock().shelf.len();
+            self.tally.tell(archives);
         }
+        true
+    }
+
+    /// Gives up: what is left to do the next start does.
+    pub(super) fn end(&mut self) {
+        self.stage = Stage::Over;
+    }
+
+    /// Lists a shard. One that can't be listed has nothing that is known of; what the index says of it may stay.
+    fn list(&mut self, shared: &Shared, number: u16) -> Stage {
+        if number == SHARDS {
+            return Stage::Missing(0);
+        }
+        let path = shared.layout.shard_at(number);
+        let archives = layout::list(&path).unwrap_or_else(|error| {
+            self.tally.unreadable(&path, &error);
+            Archives::new()
+        });
+        Stage::Shard(number, archives.into_iter())
+    }
+
+    fn judge(
+        &mut self,
+        shared: &Arc<Shared>,
+        number: u16,
+        mut archives: <Archives as IntoIterator>::IntoIter,
+    ) -> Stage {
+        for ((key, id), found) in archives.by_ref().take(STEP) {
+            if shared.is_closing() {
+                return Stage::Over;
+            }
+            // A name in another shard than its key's is nobody's.
+            if layout::shard_of(key) == number {
+                self.examine(shared, key, id, found.both());
+            }
+        }
+        if archives.len() > 0 {
+            return Stage::Shard(number, archives);
+        }
+        shared.shelf.lock().unchecked.looked_at(number);
+        self.list(shared, number + 1)
+    }
+
+    fn examine(&mut self, shared: &Arc<Shared>, key: Key, id: ArchiveId, both: bool) {
+        let mut shelved = shared.shelf.lock();
+        let standing = shelved.standing(key, id);
+        if standing == Standing::Shelved && both {
+            shelved.shelf.check(key);
+        }
+        drop(shelved);
+        match standing {
+            // Where the listing has but half of it, it has perhaps just come; the end of the pass looks again.
+            Standing::Shelved | Standing::Coming => {}
+            Standing::Void => self.delete(shared, key, id),
+            Standing::News => self.hear(shared, key, id),
+        }
+    }
+
+    /// Adopts what is news, if it is good.
+    fn hear(&mut self, shared: &Arc<Shared>, key: Key, id: ArchiveId) {
+        let slot = match read(&shared.layout, key, id) {
+            Ok(slot) => slot,
+            Err(Unfit::Half) => return self.delete(shared, key, id),
+            Err(Unfit::Record(reason @ BadRecord::Version(_))) => {
+                return self.tally.left_alone(&shared.layout.rec(key, id), &reason);
+            }
+            Err(Unfit::Record(reason)) => {
+                self.tally.damaged(&shared.layout.rec(key, id), &reason);
+                return self.delete(shared, key, id);
+            }
+            // Too many open files, or a disk that may be well tomorrow.
+            Err(Unfit::Io(error)) => return self.tally.unreadable(&shared.layout.rec(key, id), &error),
+        };
+        let rival = shared.shelf.lock().shelf.find(key);
+        if let Some(rival) = rival
+            && matches!(shared.layout.is_whole(key, rival.id), Ok(false))
+        {
+            // The index names another archive, whose files are gone: it didn't hear of this one any more.
+            shared.forget(key, rival);
+            self.tally.forgotten += 1;
+        }
+        match shared.adopt(key, slot) {
+            Adoption::Adopted(replaced) => {
+                self.tally.adopted += 1;
+                self.tally.deleted += u64::from(replaced.is_some());
+                shared.unlink(key, replaced);
+                shared.index.put_surely(key, slot);
+            }
+            Adoption::Unwanted => self.delete(shared, key, id),
+            Adoption::Known => {}
+        }
+    }
+
+    fn delete(&mut self, shared: &Shared, key: Key, id: ArchiveId) {
+        self.tally.deleted += 1;
+        shared.discard(key, id);
+    }
+
+    fn forget_missing(&mut self, shared: &Shared, from: usize) -> Stage {
+        let some = shared.shelf.lock().shelf.unchecked(from, PLACES);
+        let Some(some) = some else {
+            return Stage::Trim;
+        };
+        for (key, slot) in some {
+            if shared.is_closing() {
+                return Stage::Over;
+            }
+            if matches!(shared.layout.is_whole(key, slot.id), Ok(false)) {
+                shared.forget(key, slot);
+                self.tally.forgotten += 1;
+            }
+        }
+        Stage::Missing(from + PLACES)
     }
 }
 
-fn read(layout: &Layout, key: Key, id: ArchiveId) -> Result<Slot, Option<BadRecord>> {
-    let bytes = fs::read(layout.rec(key, id)).map_err(|_| None)?;
-    let record = Record::decode(&bytes).map_err(Some)?;
-    let length = fs::metadata(layout.zip(key, id)).map_err(|_| None)?.len();
+/// Reads the index. What has come or gone meanwhile stays as it is.
+fn load(shared: &Shared) {
+    let rows = shared.index.load(&shared.closing);
+    if shared.is_closing() {
+        return;
+    }
+    let mut loaded = Loaded::of(rows);
+    let mut shelved = shared.shelf.lock();
+    for key in shelved.unchecked.handled() {
+        loaded.leave_out(key);
+    }
+    shelved.shelf.load(loaded);
+}
+
+/// Brings the shelf within its budget, some archives at a time; returns how many were evicted.
+fn trim(shared: &Shared) -> usize {
+    let Ok(evicted) = shared.evict(|shelf, in_use| Ok::<_, Infallible>(shelf.trim(STEP, in_use)));
+    evicted
+}
+
+/// What became of an archive that was found.
+enum Adoption {
+    /// It is on the shelf, where there was this one before.
+    Adopted(Option<Slot>),
+    /// There is a newer one, or it was taken out.
+    Unwanted,
+    /// It is there already, or its shard has been looked at: there is nothing to do.
+    Known,
+}
+
+/// Why an archive that was found isn't adopted.
+enum Unfit {
+    /// One of its files, or both, are missing.
+    Half,
+    Record(BadRecord),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { Self::Half } else { Self::Io(error) }
+    }
+}
+
+fn read(layout: &Layout, key: Key, id: ArchiveId) -> Result<Slot, Unfit> {
+    let length = fs::metadata(layout.zip(key, id))?.len();
+    let bytes = fs::read(layout.rec(key, id))?;
+    let record = Record::decode(&bytes).map_err(Unfit::Record)?;
     if record.key != key || record.id != id || record.length != length {
-        return Err(Some(BadRecord::Damaged("it is another archive's")));
+        return Err(Unfit::Record(BadRecord::Damaged("it is another archive's")));
     }
     let bytes = length.saturating_add(to_u64(bytes.len()));
-    Ok(Slot {
-        id,
-        bytes,
-        filled_at: record.filled_at,
-        used_at: record.filled_at,
-        marks: record.facts.marks(),
-    })
+    let (filled_at, marks) = (record.filled_at, record.facts.marks());
+    Ok(Slot { id, bytes, filled_at, used_at: filled_at, marks })
 }
 
-fn discard(layout: &Layout, key: Key, id: ArchiveId) {
-    for path in [layout.rec(key, id), layout.zip(key, id)] {
-        // What can't be removed now is found again at the next start.
-        let _ = fs::remove_file(path);
+impl Shared {
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Looks for a key's archive among the files, where the pass hasn't been yet. Deletes nothing: that is the pass's.
+    /// Blocks.
+    pub(super) fn seek(self: &Arc<Self>, key: Key) {
+        let Ok(found) = self.layout.of_key(key) else {
+            return;
+        };
+        let ids = found.into_iter().filter(|(_, found)| found.both()).map(|((_, id), _)| id);
+        let news = ids.filter(|id| self.shelf.lock().standing(key, *id) == Standing::News);
+        let slots = news.filter_map(|id| read(&self.layout, key, id).ok());
+        if let Some(slot) = slots.max_by_key(age)
+            && let Adoption::Adopted(None) = self.adopt(key, slot)
+        {
+            self.index.put(key, slot);
+        }
+    }
+
+    /// Puts an archive whose files were found on the shelf, if they are news still and it is the newest. Each look at what
+    /// has happened meanwhile is under the one lock.
+    fn adopt(&self, key: Key, slot: Slot) -> Adoption {
+        let mut shelved = self.shelf.lock();
+        match shelved.standing(key, slot.id) {
+            Standing::Void => return Adoption::Unwanted,
+            Standing::News if shelved.unchecked.awaits(key) => {}
+            Standing::News | Standing::Shelved | Standing::Coming => return Adoption::Known,
+        }
+        if shelved.shelf.find(key).is_some_and(|other| age(&other) > age(&slot)) {
+            return Adoption::Unwanted;
+        }
+        let replaced = shelved.shelf.adopt(key, slot);
+        let leaving = replaced.and_then(|slot| shelved.leave(slot));
+        drop(shelved);
+        drop(leaving);
+        if replaced.is_some() {
+            self.let_go(key);
+        }
+        Adoption::Adopted(replaced)
+    }
+
+    /// Takes an archive off the shelf whose files aren't what was thought. Unlike one that is [taken
+    /// out](Self::take_out) it leaves its key open for what else the files hold. Blocks.
+    pub(super) fn forget(&self, key: Key, slot: Slot) {
+        let mut shelved = self.shelf.lock();
+        let forgotten = shelved.shelf.remove(key, Some(slot.id));
+        let leaving = forgotten.and_then(|slot| shelved.leave(slot));
+        drop(shelved);
+        drop(leaving);
+        if forgotten.is_some() {
+            self.let_go(key);
+            self.index.remove_surely(key);
+            self.unlink(key, forgotten);
+        }
+    }
+
+    /// Removes what the files hold for a key that was taken out before they were looked at. Blocks.
+    pub(super) fn clear(&self, key: Key) {
+        let Ok(found) = self.layout.of_key(key) else {
+            return;
+        };
+        for (_, id) in found.into_keys() {
+            if self.shelf.lock().standing(key, id) == Standing::Void {
+                self.discard(key, id);
+            }
+        }
+    }
+
+    fn discard(&self, key: Key, id: ArchiveId) {
+        for path in [self.layout.rec(key, id), self.layout.zip(key, id)] {
+            // What can't be removed now is found again at the next start.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
-fn align(index: &Index, rows: &Rows, adopted: &BTreeMap<Key, Slot>) {
-    for key in rows.keys().filter(|key| !adopted.contains_key(key)) {
-        index.remove(*key);
-    }
-    for (key, slot) in adopted.iter().filter(|(key, slot)| rows.get(key) != Some(slot)) {
-        index.put(*key, *slot);
-    }
-}
-
-/// Brings the shelf within a budget that may have become smaller.
-fn shrink(layout: &Layout, index: &Index, shelf: &mut Shelf) {
-    let Ok(victims) = shelf.reserve(0, 0, |_| false) else {
-        return;
-    };
-    for (key, slot) in victims {
-        shelf.release(slot.bytes);
-        index.remove(key);
-        discard(layout, key, slot.id);
-    }
+/// What makes one of two archives of a key the newer.
+fn age(slot: &Slot) -> (u64, ArchiveId) {
+    (slot.filled_at, slot.id)
 }

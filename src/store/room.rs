@@ -2,10 +2,10 @@
 //!
 //! Everything here blocks, for a lock or for the disk.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use moka::policy::EvictionPolicy;
@@ -17,11 +17,12 @@ use super::archive::Archive;
 use super::chunks::Chunks;
 use super::data::Data;
 use super::draft::Draft;
-use super::index::Index;
+use super::index::{Index, QUEUE};
 use super::layout::Layout;
 use super::record::Record;
 use super::reserve::Reservation;
 use super::shelf::{NoRoom, Shelf, Slot};
+use super::shelved::{Evicted, Shelved};
 use super::{Error, ReadMode};
 use crate::key::{ArchiveId, Key};
 
@@ -52,35 +53,24 @@ pub(super) struct Shared {
     pub(super) shelf: Mutex<Shelved>,
     /// Keeps archives open. Never touched under the shelf's lock: what it lets go of takes that lock.
     pub(super) hot: Cache<Key, Arc<Archive>>,
+    /// Whoever looks at the files is to stop.
+    pub(super) closing: AtomicBool,
     pub(super) random: SystemRandom,
 }
 
-/// The shelf, and which of its archives are open. One lock for both: whether an archive is in use decides whether it
-/// may be evicted.
-#[derive(Debug)]
-pub(super) struct Shelved {
-    pub(super) shelf: Shelf,
-    pub(super) open: HashMap<ArchiveId, Weak<Archive>>,
-    pub(super) evicted: u64,
-}
+/// Uses noted at a time, the oldest first: the index takes no more without making someone wait.
+const NOTED: usize = QUEUE / 2;
+
 /// Archives kept open: a descriptor and a mapping each. The least recently used is closed first.
 const OPEN: u64 = 1024;
 
 impl Shared {
-    /// What a start has found.
-    pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, index: Index, shelf: Shelf) -> Self {
-        let shelf = Mutex::new(Shelved { shelf, open: HashMap::new(), evicted: 0 });
+    /// An empty store, whatever its files hold.
+    pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, budget: u64) -> Self {
+        let (index, shelf) = (Index::new(layout.index()), Mutex::new(Shelved::new(budget)));
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
-        Self { layout, mode, limits, index, shelf, hot, random: SystemRandom::new() }
-    }
-
-    /// Where a key's archive is, used now.
-    pub(super) fn touch(&self, key: Key, now: u64) -> Option<(Key, Slot)> {
-        let mut shelved = self.shelf.lock();
-        let holder = shelved.shelf.holder(key)?;
-        let slot = shelved.shelf.find(holder)?;
-        shelved.shelf.touch(holder, now);
-        Some((holder, slot))
+        let (closing, random) = (AtomicBool::new(false), SystemRandom::new());
+        Self { layout, mode, limits, index, shelf, hot, closing, random }
     }
 
     /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
@@ -105,8 +95,7 @@ impl Shared {
             }
             Err(error) => {
                 tracing::warn!(%key, %error, "an archive in the store can't be used and is dropped");
-                let removed = self.take_out(key, Some(slot.id));
-                self.unlink(key, removed);
+                self.forget(key, slot);
                 None
             }
         }
@@ -165,8 +154,12 @@ impl Shared {
         now: u64,
     ) -> io::Result<(Arc<Archive>, Option<Slot>)> {
         let (key, id) = (draft.key(), draft.id());
-        fs::rename(self.layout.incoming_zip(key, id), self.layout.zip(key, id))?;
-        fs::rename(self.layout.incoming_rec(key, id), self.layout.rec(key, id))?;
+        // Whoever looks at the files meanwhile may find half of it.
+        self.shelf.lock().unchecked.comes(id);
+        if let Err(error) = self.bring_in(key, id) {
+            self.shelf.lock().unchecked.came(id);
+            return Err(error);
+        }
         let bytes = record.length.saturating_add(overhead);
         let (data, visitors) = (Arc::clone(draft.data()), Arc::clone(draft.visitors()));
         let chunks = Chunks::new(record.length, true);
@@ -175,12 +168,23 @@ impl Shared {
         draft.reservation().lock().keep(bytes);
         let mut shelved = self.shelf.lock();
         let replaced = shelved.shelf.place(key, slot);
+        shelved.unchecked.handle(key);
+        shelved.unchecked.came(id);
         shelved.open.insert(id, Arc::downgrade(&archive));
         let leaving = replaced.and_then(|slot| shelved.leave(slot));
         drop(shelved);
         drop(leaving);
         self.index.put(key, slot);
         Ok((archive, replaced))
+    }
+
+    fn bring_in(&self, key: Key, id: ArchiveId) -> io::Result<()> {
+        let zip = self.layout.zip(key, id);
+        fs::rename(self.layout.incoming_zip(key, id), &zip)?;
+        fs::rename(self.layout.incoming_rec(key, id), self.layout.rec(key, id)).inspect_err(|_| {
+            // A zip that stays without its record is deleted by the next start.
+            let _ = fs::remove_file(&zip);
+        })
     }
 
     /// Writes the right bytes over wrong ones in an archive's file, and sees to it that they stay. Blocks.
@@ -193,6 +197,7 @@ impl Shared {
     pub(super) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
         let mut shelved = self.shelf.lock();
         let slot = shelved.shelf.remove(key, id)?;
+        shelved.unchecked.handle(key);
         let leaving = shelved.leave(slot);
         drop(shelved);
         drop(leaving);
@@ -204,24 +209,25 @@ impl Shared {
     /// Takes `bytes` of the budget, evicting what has to go. Blocks.
     pub(super) fn make_room(&self, bytes: u64) -> Result<(), Error> {
         let short = self.short_of(bytes);
-        let mut shelved = self.shelf.lock();
-        let Shelved { shelf, open, .. } = &mut *shelved;
-        let in_use =
-            |id| open.get(&id).is_some_and(|archive: &Weak<Archive>| archive.strong_count() > HELD_BY_US);
-        let victims = shelf.reserve(bytes, short, in_use)?;
-        let mut leaving = Vec::with_capacity(victims.len());
-        for (_, slot) in &victims {
-            leaving.push(shelved.leave(*slot));
-            shelved.evicted += 1;
-        }
-        drop(shelved);
+        self.evict(|shelf, in_use| shelf.reserve(bytes, short, in_use))?;
+        Ok(())
+    }
+
+    /// Evicts what `choose` takes off the shelf, given which archives are in use. Returns how many that were. Blocks.
+    pub(super) fn evict<E>(
+        &self,
+        choose: impl FnOnce(&mut Shelf, &dyn Fn(ArchiveId) -> bool) -> Result<Vec<(Key, Slot)>, E>,
+    ) -> Result<usize, E> {
+        // The lock is let go of before what leaves is dropped.
+        let Evicted { victims, leaving } = self.shelf.lock().evict(choose)?;
         drop(leaving);
+        let evicted = victims.len();
         for (key, slot) in victims {
             self.let_go(key);
             self.index.remove(key);
             self.unlink(key, Some(slot));
         }
-        Ok(())
+        Ok(evicted)
     }
 
     /// Bytes that must go before `bytes` more leave the file system what must stay free. One that doesn't say how much
@@ -237,7 +243,7 @@ impl Shared {
     }
 
     /// Closes an archive that has left, at once: the cache by itself would wait for its next use.
-    fn let_go(&self, key: Key) {
+    pub(super) fn let_go(&self, key: Key) {
         self.hot.invalidate(&key);
         self.hot.run_pending_tasks();
     }
@@ -262,26 +268,10 @@ impl Shared {
 
     /// Notes when archives were used, for those whose place in the order may have changed.
     pub(super) fn note_uses(&self) {
-        let slots: Vec<_> = self.shelf.lock().shelf.drain_touched();
+        let slots = self.shelf.lock().shelf.drain_touched(NOTED);
         for (key, slot) in slots {
             self.index.put(key, slot);
         }
-    }
-}
-
-/// References to an open archive that aren't a reader's: moka's, for a moment two.
-const HELD_BY_US: usize = 1;
-
-impl Shelved {
-    /// An archive has left the shelf: its bytes are free at once, or when its last reader leaves. Returns what must be
-    /// dropped after the lock.
-    fn leave(&mut self, slot: Slot) -> Option<Arc<Archive>> {
-        let open = self.open.remove(&slot.id).and_then(|archive| archive.upgrade());
-        match &open {
-            Some(archive) => archive.retire(),
-            None => self.shelf.release(slot.bytes),
-        }
-        open
     }
 }
 

@@ -2,11 +2,8 @@
 //!
 //! A plain, single-threaded structure: no files, no clock, no locks.
 
-use std::collections::{HashMap, HashSet};
-
-use hashlink::LinkedHashMap;
-
 use super::also::Also;
+use super::slots::{Rows, Slots};
 use crate::key::{ArchiveId, Key};
 
 /// There isn't room for this, whatever may be evicted.
@@ -40,7 +37,7 @@ pub enum NoRoom {
     },
 }
 
-/// An archive's place in the store.
+/// An archive's place in the store. Of times after 2106 it is remembered that they are later than all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// Which archive.
@@ -61,36 +58,56 @@ pub struct Shelf {
     budget: u64,
     /// Bytes of archives, of reservations, and of unlinked files that are still read.
     taken: u64,
-    slots: LinkedHashMap<Key, Slot>,
-    /// Which key has an archive with a mark. A hint: two archives may share one, and the last one is found.
-    marked: HashMap<u64, Key>,
+    slots: Slots,
     /// Keys whose archive was proven to be another key's.
     also: Also,
-    /// Archives used since their use was last noted; never more than there are archives.
-    touched: HashSet<Key>,
+}
+
+/// What the index lists, ready to be taken over.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    bytes: u64,
+    slots: Slots,
+}
+
+impl Loaded {
+    /// Puts rows in order, which takes a while where they are many.
+    pub(super) fn of(rows: Rows) -> Self {
+        Self { bytes: rows.bytes(), slots: Slots::of(rows) }
+    }
+
+    /// Leaves out a key's archive, of which more is known by now.
+    pub(super) fn leave_out(&mut self, key: Key) {
+        let bytes = self.slots.remove(key).map_or(0, |slot| slot.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl Shelf {
     /// An empty shelf for `budget` bytes.
     pub fn new(budget: u64) -> Self {
-        Self {
-            budget,
-            taken: 0,
-            slots: LinkedHashMap::new(),
-            marked: HashMap::new(),
-            also: Also::default(),
-            touched: HashSet::new(),
+        Self { budget, taken: 0, slots: Slots::default(), also: Also::default() }
+    }
+
+    /// Puts in what the index lists, beside the archives that are here, which stay as they are. Costs as much as those
+    /// are.
+    pub(super) fn load(&mut self, mut loaded: Loaded) {
+        for (key, _) in self.slots.iter() {
+            loaded.leave_out(key);
         }
+        self.take(loaded.bytes);
+        loaded.slots.take_over(&self.slots);
+        self.slots = loaded.slots;
     }
 
     /// The archive under a key.
     pub fn find(&self, key: Key) -> Option<Slot> {
-        self.slots.get(&key).copied()
+        self.slots.find(key)
     }
 
     /// The key that has a key's archive: itself, or the one whose archive was proven to be the same.
     pub fn holder(&self, key: Key) -> Option<Key> {
-        if self.slots.contains_key(&key) {
+        if self.find(key).is_some() {
             return Some(key);
         }
         let (holder, id) = self.also.get(key)?;
@@ -111,31 +128,27 @@ impl Shelf {
 
     /// The key of an archive with one of these marks.
     pub fn marked(&self, marks: [u64; 2]) -> Option<Key> {
-        marks.iter().filter(|mark| **mark != 0).find_map(|mark| self.marked.get(mark)).copied()
+        marks.into_iter().filter(|mark| *mark != 0).find_map(|mark| self.slots.marked(mark))
     }
 
-    fn unmark(&mut self, key: Key, slot: Slot) {
-        for mark in slot.marks {
-            if self.marked.get(&mark) == Some(&key) {
-                self.marked.remove(&mark);
-            }
-        }
+    /// Marks an archive as used now, the last to go, and returns it.
+    pub fn touch(&mut self, key: Key, now: u64) -> Option<Slot> {
+        self.slots.touch(key, now)
     }
 
-    /// Marks an archive as used now, the last to go.
-    pub fn touch(&mut self, key: Key, now: u64) {
-        if let Some(slot) = self.slots.to_back(&key)
-            && slot.used_at != now
-        {
-            slot.used_at = now;
-            self.touched.insert(key);
-        }
+    /// At most `most` of the archives used since they were last returned here.
+    pub fn drain_touched(&mut self, most: usize) -> Vec<(Key, Slot)> {
+        self.slots.drain_touched(most)
     }
 
-    /// The archives used since this was last called.
-    pub fn drain_touched(&mut self) -> Vec<(Key, Slot)> {
-        let touched = std::mem::take(&mut self.touched);
-        touched.into_iter().filter_map(|key| self.find(key).map(|slot| (key, slot))).collect()
+    /// Notes that an archive's files were found.
+    pub(super) fn check(&mut self, key: Key) {
+        self.slots.check(key);
+    }
+
+    /// Some of the archives whose files weren't found yet: of `most` places from the `from`th on; `None` at the end.
+    pub(super) fn unchecked(&self, from: usize, most: usize) -> Option<Vec<(Key, Slot)>> {
+        self.slots.unchecked(from, most)
     }
 
     /// Takes `bytes` of the budget for something new, after evicting what was used least recently and isn't in use;
@@ -148,14 +161,14 @@ impl Shelf {
     ) -> Result<Vec<(Key, Slot)>, NoRoom> {
         let (mut needed, mut missing) = (self.taken.saturating_add(bytes), short);
         let mut victims = Vec::new();
-        for (key, slot) in &self.slots {
+        for (key, slot) in self.slots.iter() {
             if needed <= self.budget && missing == 0 {
                 break;
             }
             if !in_use(slot.id) {
                 needed = needed.saturating_sub(slot.bytes);
                 missing = missing.saturating_sub(slot.bytes);
-                victims.push((*key, *slot));
+                victims.push((key, slot));
             }
         }
         if needed > self.budget {
@@ -164,13 +177,28 @@ impl Shelf {
         if missing > 0 {
             return Err(NoRoom::Disk { wanted: bytes, short: missing });
         }
-        for (key, slot) in &victims {
-            self.slots.remove(key);
-            self.touched.remove(key);
-            self.unmark(*key, *slot);
+        for (key, _) in &victims {
+            self.slots.remove(*key);
         }
         self.taken = self.taken.saturating_add(bytes);
         Ok(victims)
+    }
+
+    /// Evicts what is beyond the budget, as [`Self::reserve`] does, but at most `most` archives, and what there is to
+    /// evict.
+    pub(super) fn trim(&mut self, most: usize, in_use: impl Fn(ArchiveId) -> bool) -> Vec<(Key, Slot)> {
+        let (mut left, mut victims) = (self.taken, Vec::new());
+        for (key, slot) in self.slots.iter().filter(|(_, slot)| !in_use(slot.id)) {
+            if left <= self.budget || victims.len() == most {
+                break;
+            }
+            left = left.saturating_sub(slot.bytes);
+            victims.push((key, slot));
+        }
+        for (key, _) in &victims {
+            self.slots.remove(*key);
+        }
+        victims
     }
 
     /// Takes a few bytes more, without asking for room: what an archive's record needs.
@@ -187,35 +215,29 @@ impl Shelf {
     /// Puts an archive in its place, whose bytes are taken already; returns the one that stood there.
     pub fn place(&mut self, key: Key, slot: Slot) -> Option<Slot> {
         self.also.remove(key);
-        let replaced = self.slots.insert(key, slot);
-        if let Some(replaced) = replaced {
-            self.unmark(key, replaced);
-        }
-        self.marked.extend(slot.marks.into_iter().filter(|mark| *mark != 0).map(|mark| (mark, key)));
-        replaced
+        self.slots.place(key, slot)
     }
 
-    /// Puts an archive that was found on disk in its place and takes its bytes.
+    /// Puts an archive that was found on disk at the place of its last use and takes its bytes; returns the one that
+    /// stood there.
     pub fn adopt(&mut self, key: Key, slot: Slot) -> Option<Slot> {
+        self.also.remove(key);
         self.take(slot.bytes);
-        self.place(key, slot)
+        self.slots.adopt(key, slot)
     }
 
     /// Takes an archive out; its bytes stay taken until they are released. With `id`, only that very archive.
     pub fn remove(&mut self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
-        let slot = self.slots.get(&key)?;
+        let slot = self.find(key)?;
         if id.is_some_and(|id| id != slot.id) {
             return None;
         }
-        self.touched.remove(&key);
-        let removed = self.slots.remove(&key)?;
-        self.unmark(key, removed);
-        Some(removed)
+        self.slots.remove(key)
     }
 
     /// All archives, least recently used first.
     pub fn iter(&self) -> impl Iterator<Item = (Key, Slot)> {
-        self.slots.iter().map(|(key, slot)| (*key, *slot))
+        self.slots.iter()
     }
 
     /// Archives in the store.
@@ -225,7 +247,7 @@ impl Shelf {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
     /// Bytes taken.
@@ -320,7 +342,7 @@ mod tests {
                     },
                     3 => if let Some(bytes) = reserved.pop().or_else(|| leaving.pop()) { shelf.release(bytes); },
                     4 => leaving.extend(shelf.remove(key(n), None).map(|slot| slot.bytes)),
-                    _ => shelf.touch(key(n), id),
+                    _ => drop(shelf.touch(key(n), id)),
                 }
                 let placed: u64 = shelf.iter().map(|(_, slot)| slot.bytes).sum();
                 let sum = placed + reserved.iter().sum::<u64>() + leaving.iter().sum::<u64>();

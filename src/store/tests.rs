@@ -1,5 +1,7 @@
 //! The store against a real directory.
 
+mod recovery;
+
 use super::*;
 use crate::clock::Moment;
 use crate::grant::{Epoch, Grant, Yes};
@@ -32,8 +34,20 @@ struct Bench {
 
 impl Bench {
     fn new(dir: &std::path::Path, max_size: u64) -> Self {
+        let bench = Self::unchecked(dir, max_size);
+        bench.check();
+        bench
+    }
+
+    /// One that hasn't looked at its files.
+    fn unchecked(dir: &std::path::Path, max_size: u64) -> Self {
         let clock = Clock::manual(1_000_000);
         Self { store: Store::open(&settings(dir, max_size), "test", clock.clone()).unwrap(), clock }
+    }
+
+    /// Looks at all files, or the rest of them.
+    fn check(&self) {
+        while self.store.check_some() {}
     }
 
     async fn fill(&self, job: u64, bytes: &[u8]) -> Option<Arc<Archive>> {
@@ -120,7 +134,7 @@ async fn an_overtaken_draft_is_not_stored_and_leaves_nothing() {
     drop(draft);
     assert_eq!(bench.read(42).await, None);
     assert_eq!(fs::read_dir(dir.path().join("test/incoming")).unwrap().count(), 0);
-    assert_eq!(bench.store.totals(), Totals { archives: 0, bytes: 0, evicted: 0 });
+    assert_eq!(bench.store.totals(), Totals { archives: 0, bytes: 0, evicted: 0, unchecked: 0 });
 }
 
 #[tokio::test]

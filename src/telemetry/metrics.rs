@@ -26,6 +26,8 @@ pub struct Sizes {
     pub budget_bytes: u64,
     /// Archives evicted since the start.
     pub evicted: u64,
+    /// Shards of the store whose files haven't been looked at since the start.
+    pub unchecked: u64,
     /// Grants remembered.
     pub grants: u64,
     /// Fills under way.
@@ -50,7 +52,7 @@ pub struct Metrics {
     evictions: Counter,
     /// Connections open now.
     pub connections: Gauge,
-    sizes: [Gauge; 5],
+    sizes: [Gauge; 6],
 }
 
 impl Default for Metrics {
@@ -144,11 +146,12 @@ fn histograms(
     family
 }
 
-fn sizes(registry: &mut Registry) -> [Gauge; 5] {
+fn sizes(registry: &mut Registry) -> [Gauge; 6] {
     [
         ("store_archives", "Archives in the store"),
         ("store_size_bytes", "Bytes taken of the store's budget"),
         ("store_budget_bytes", "The store's budget"),
+        ("store_shards_unchecked", "Shards, of 256, whose files haven't been looked at since the start"),
         ("grants_remembered", "Grants remembered now"),
         ("fills_running", "Fills under way now"),
     ]
@@ -218,7 +221,8 @@ impl Metrics {
 
     /// All metrics in the `OpenMetrics` text format, which Prometheus reads.
     pub fn render(&self, sizes: Sizes) -> String {
-        let now = [sizes.archives, sizes.store_bytes, sizes.budget_bytes, sizes.grants, sizes.fills];
+        let Sizes { archives, store_bytes, budget_bytes, unchecked, grants, fills, .. } = sizes;
+        let now = [archives, store_bytes, budget_bytes, unchecked, grants, fills];
         for (gauge, value) in self.sizes.iter().zip(now) {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

@@ -52,6 +52,7 @@ async fn download(scene: &Scene, job: gitlab_standin::JobId) -> Reply {
 async fn restarted(scene: Scene, after: u64) -> Scene {
     let dir = scene.larder.stop().await;
     let larder = Larder::on(&scene.gitlab.url(), dir, |config| config.store.max_size = 5 * MIB / 2).await;
+    larder.checked().await;
     larder.clock.advance(Duration::from_secs(after));
     Scene { larder, ..scene }
 }

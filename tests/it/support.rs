@@ -254,6 +254,16 @@ impl Larder {
         format!("{:.0}", self.metric(line)).parse().unwrap()
     }
 
+    /// Waits until it has looked at the files that it found in its store.
+    pub(crate) async fn checked(&self) {
+        let url = format!("http://{}/metrics", self.admin);
+        let checked = async {
+            let done = b"larder_store_shards_unchecked 0\n";
+            while !get(&url, &[]).await.body.windows(done.len()).any(|line| line == done) {}
+        };
+        tokio::time::timeout(Duration::from_secs(60), checked).await.expect("all files are looked at");
+    }
+
     /// Waits until so many archives have been stored in all: an answer's last byte goes out before.
     pub(crate) async fn stored(&self, archives: usize) {
         self.counted("larder_fills_total{result=\"stored\"}", archives).await;

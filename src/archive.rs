@@ -87,6 +87,11 @@ pub fn check(source: &impl ReadAt, length: u64) -> Result<u64, NotWhole> {
     Located::find(source, length)?.walk(|_| Ok(()))
 }
 
+/// Where the directory of an archive of `length` bytes begins, by its end record alone. Blocks.
+pub fn directory_begins_at(source: &impl ReadAt, length: u64) -> Result<u64, NotWhole> {
+    Ok(Located::find(source, length)?.begins_at())
+}
+
 /// An archive whose end record has been found and read.
 struct Located<'a, S> {
     archive: ZipArchive<Bounded<'a, S>>,

@@ -103,6 +103,16 @@ impl Entries {
         found.await.ok()?
     }
 
+    /// Where an entry lies in an archive whose directory is here; `None` if there is none of that name.
+    pub async fn span(&self, archive: &Arc<Archive>, name: &str) -> Option<Range<u64>> {
+        let (this, archive, name) = (self.clone_caches(), Arc::clone(archive), name.to_owned());
+        let found = crate::rt::blocking(move || {
+            let directory = this.listing(&archive)?;
+            Some(directory.find(name.as_bytes())?.span(name.len(), &directory))
+        });
+        found.await.ok()?
+    }
+
     /// Where an archive's directory begins; `None` if it can't be read.
     pub async fn directory_begins_at(&self, archive: &Arc<Archive>) -> Option<u64> {
         let (this, archive) = (self.clone_caches(), Arc::clone(archive));
@@ -172,6 +182,11 @@ impl Entry {
         self.known.entry.size
     }
 
+    /// Where its data lies in the archive.
+    pub fn data(&self) -> Range<u64> {
+        self.known.data.clone()
+    }
+
     /// The entity tag that GitLab gives to it, under this its name.
     pub fn etag(&self, name: &str) -> Option<&Etag> {
         let tag = || self.archive.facts().sha256.and_then(|digest| digest.entry_tag(name));
@@ -214,7 +229,7 @@ impl Entry {
             let data = self.known.data.start;
             return self.archive.slices(grant, data + range.start..data + range.end).map(Content::Slices);
         }
-        let checked = Checked::new(Eyes(Arc::clone(&self.archive)), Arc::clone(&self.known), range);
+        let checked = Checked::new(Arc::clone(&self.archive), Arc::clone(&self.known), range);
         Some(Content::Checked(Box::new(checked)))
     }
 

@@ -10,6 +10,8 @@ mod part;
 mod patience;
 mod pump;
 mod resume;
+mod span;
+mod sparse;
 mod waiters;
 mod write;
 
@@ -82,6 +84,8 @@ pub struct Leader {
     pub takes_redirect: bool,
     /// The longest archive that is worth it; `None`: any.
     pub longest: Option<u64>,
+    /// Whether only a part of the archive is wanted: it is begun with its end then, if it can be had in parts.
+    pub part: bool,
 }
 
 /// What a leader gets.
@@ -91,7 +95,7 @@ pub enum Led {
     Growing(Arc<Arrival>, Arc<Grant>, HeaderMap),
     /// GitLab's own answer, which is his alone, and why it is.
     Relay(Relayed, metrics::Fill),
-    /// Another key's archive was proven to be the one: look again.
+    /// It is held by now, or some of it: look again.
     Joined,
     /// His own request must be passed on as it is.
     Pass(metrics::Fill),
@@ -149,14 +153,17 @@ impl Fills {
         Joined::Lead(led)
     }
 
-    /// Begins the fill of an archive whose entry was just had from GitLab, for those who ask next, unless one is under
-    /// way or the archive is known to be longer than the leader finds worth it.
-    pub fn begin_beside(self: &Arc<Self>, leader: Leader, known: Option<ArchiveId>) {
+    /// Begins the archive of an entry that was just had from GitLab, for those who ask next, unless it is under way or known
+    /// to be longer than the leader finds worth it. Returns whether some of it is held now.
+    pub async fn begin_beside(self: &Arc<Self>, leader: Leader, known: Option<ArchiveId>) -> bool {
         let length = self.too_large.get(&leader.question.key);
         let is_worth_it = |longest| length.is_none_or(|length| length <= longest);
-        if leader.longest.is_none_or(is_worth_it) {
-            // Whoever leads it, nobody waits for its first word here.
-            drop(self.join_or_lead(leader, known));
+        if !leader.longest.is_none_or(is_worth_it) {
+            return false;
+        }
+        match self.join_or_lead(leader, known) {
+            Joined::Lead(led) => matches!(led.await, Ok(Led::Joined)),
+            Joined::Follow(_) | Joined::Landed | Joined::Full => false,
         }
     }
 
@@ -197,12 +204,20 @@ impl Fills {
 
     /// From the leader's question to the last byte.
     async fn run(
-        &self,
+        self: &Arc<Self>,
         flight: &Arc<Flight>,
         leader: Leader,
         known: Option<ArchiveId>,
         tell: oneshot::Sender<Led>,
     ) -> metrics::Fill {
+        let tell = if leader.part {
+            match self.run_sparse(flight, &leader, known, tell).await {
+                Ok(result) => return result,
+                Err(tell) => tell,
+            }
+        } else {
+            tell
+        };
         let asked = self.means.access.about_to_ask(leader.question.key);
         let opened = match self.open(&leader, known).await {
             Ok(opened) => opened,

@@ -43,8 +43,9 @@
 //! *Upstream*: GitLab. *Archive*: the zip of a job's artifacts. *Question*: may this caller have that archive, by this
 //! route? *Probe*: asking it. *Facts*: by what an archive is recognised. *Grant*: GitLab's yes, naming the archive that
 //! it opens. *Epoch*: rises with every invalidation; what began before is void. *Fill*: one transfer from GitLab to the
-//! store; its *leader* began it, *followers* joined it. *Draft*: an archive that is arriving. *Record*: what stands
-//! beside an archive on disk. *Outcome*: how a request ended.
+//! store; its *leader* began it, *followers* joined it. *Draft*: an archive that is arriving. *Sparse*: of which only some
+//! chunks are here. *Claim*: missing chunks that somebody fetches. *Record*: what stands beside an archive on disk.
+//! *Outcome*: how a request ended.
 
 pub mod access;
 pub mod admin;

@@ -7,12 +7,15 @@
 mod also;
 mod archive;
 mod chunks;
+mod claim;
 mod data;
 mod draft;
+mod gaps;
 mod index;
 mod layout;
 mod map;
 mod mapped;
+mod presence;
 pub mod record;
 mod recover;
 mod reserve;
@@ -21,6 +24,7 @@ pub mod shelf;
 mod shelved;
 mod slices;
 mod slots;
+mod sparse;
 mod tally;
 mod unchecked;
 pub mod verify;
@@ -35,15 +39,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-pub use archive::{Archive, Unsound};
+pub use archive::{Absent, Archive, Unsound};
+pub use claim::Claim;
 pub use data::SLICE;
 pub use draft::{Draft, End, Progress, Rest, Writer, Written};
+pub use gaps::Have;
 pub use mapped::{Mapped, Part};
+pub use presence::Presence;
 pub use record::Record;
 pub use slices::{Growing, Slices};
 
 use crate::clock::Clock;
-use crate::grant::Facts;
+use crate::grant::{Facts, Sha256};
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use layout::Layout;
@@ -174,6 +181,7 @@ impl Store {
         recover::sweep_incoming(&layout).map_err(fail)?;
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
         let shared = Arc::new(Shared::new(layout, settings.read, limits, settings.max_size));
+        shared.adopt_partial().map_err(fail)?;
         Ok(Self {
             shared,
             max_age: settings.max_age.as_secs(),
@@ -296,6 +304,70 @@ impl Store {
         self.shared.hot.insert(draft.key(), Arc::clone(&archive));
         self.shared.unlink(draft.key(), replaced);
         Ok(Some(archive))
+    }
+
+    /// An archive by what its record is to say, of which nothing is here and which nobody can find yet: it gets a new name.
+    /// Blocks.
+    pub fn sparse(&self, record: Record) -> Result<Arc<Archive>, Error> {
+        self.shared.sparse(record)
+    }
+
+    /// Puts a sparse archive where it can be found, if `still` says that nothing has overtaken it; as in [`Self::commit`].
+    /// Returns whether. Blocks.
+    pub fn place(&self, archive: &Arc<Archive>, still: impl FnOnce(&mut dyn FnMut())) -> Result<bool, Error> {
+        self.shared.note(archive)?;
+        let now = self.clock.now().unix_seconds();
+        let mut placed = None;
+        still(&mut || placed = Some(self.shared.place_sparse(archive, now)));
+        let Some(replaced) = placed else {
+            return Ok(false);
+        };
+        self.shared.hot.insert(archive.key(), Arc::clone(archive));
+        self.shared.unlink(archive.key(), replaced);
+        Ok(true)
+    }
+
+    /// Writes down which chunks of a sparse archive are here. Blocks.
+    pub fn note(&self, archive: &Archive) -> Result<(), Error> {
+        if archive.is_sparse() && !archive.is_retired() { self.shared.note(archive) } else { Ok(()) }
+    }
+
+    /// Writes down how far a draft has come, so that the next larder goes on from there if this one is killed. Blocks.
+    pub fn note_draft(&self, draft: &Draft, record: Record, writer: &Writer) -> Result<(), Error> {
+        if !draft.path().starts_with(self.shared.layout.partial()) {
+            return Ok(());
+        }
+        draft.was_noted();
+        self.shared.note_draft(&sparse::beginning(record, writer.sums().to_vec()))
+    }
+
+    /// Keeps the beginning of a draft whose rest doesn't come, as a sparse archive, if `still` says so; as in
+    /// [`Self::commit`]. Blocks.
+    pub fn rest(
+        &self,
+        draft: &Draft,
+        record: Record,
+        writer: &Writer,
+        still: impl FnOnce(&mut dyn FnMut()),
+    ) -> Result<(), Error> {
+        if writer.sums().is_empty() || draft.length() != Some(record.length) {
+            return Ok(());
+        }
+        let record = sparse::beginning(record, writer.sums().to_vec());
+        let (now, key, written) = (self.clock.now().unix_seconds(), record.key, writer.written());
+        let mut kept = None;
+        still(&mut || kept = Some(self.shared.rest(draft, record.clone(), written, now)));
+        if let Some(replaced) = kept {
+            self.shared.unlink(key, replaced?);
+        }
+        Ok(())
+    }
+
+    /// Makes a sparse archive whose bytes are all here, with this digest, a whole one. `false`: it has left the store.
+    /// Blocks.
+    pub fn complete(&self, archive: &Arc<Archive>, sha256: Sha256) -> Result<bool, Error> {
+        let now = self.clock.now().unix_seconds();
+        Ok(self.shared.promote(archive, sha256, now)?.is_some())
     }
 
     /// Takes an archive out of the store: with `id`, only that very one. It is gone from disk when this returns;

@@ -10,6 +10,10 @@ use rawzip::{CompressionMethod, ZipFileHeaderRecord};
 
 use super::directory::Directory;
 use super::{LOCAL_HEADER, ReadAt, read_exact};
+use crate::num::to_u64;
+
+/// Bytes of a local header's extra field that are reckoned with: times, owners and Zip64 sizes take a hundred.
+const EXTRA: u64 = 1024;
 
 /// What the directory says of one entry. None of it has been checked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +137,15 @@ impl Entry {
         let from = self.header.checked_add(between).ok_or(BadEntry::Outside)?;
         let end = from.checked_add(self.compressed).ok_or(BadEntry::Outside)?;
         if end <= directory.begins_at() { Ok(from..end) } else { Err(BadEntry::Outside) }
+    }
+
+    /// Where its local header and its data lie, with room for an extra field that the directory doesn't speak of: mostly
+    /// more than there is, seldom less.
+    pub fn span(&self, name: usize, directory: &Directory) -> Range<u64> {
+        let between = LOCAL_HEADER.saturating_add(to_u64(name)).saturating_add(EXTRA);
+        let end = self.header.saturating_add(between).saturating_add(self.compressed);
+        let end = end.min(directory.begins_at());
+        self.header.min(end)..end
     }
 
     /// Whether its bytes may lie on both sides of a place in the archive that the directory is of, by what the directory

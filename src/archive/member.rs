@@ -46,6 +46,12 @@ impl<S: ReadAt> Member<S> {
         Self { data, inflating, entry, found: 0, hasher: Hasher::new(), state: State::Reading }
     }
 
+    /// Where in the archive the bytes lie that the next piece is made of, unless they pack hardly anything.
+    pub fn next_reads(&self) -> Range<u64> {
+        let from = self.data.range.start;
+        from..self.data.range.end.min(from.saturating_add(to_u64(PIECE + READ)))
+    }
+
     /// The next piece, of at most [`PIECE`] bytes; `None` when all has come and everything has added up. After an error
     /// there are only errors. Blocks.
     #[expect(

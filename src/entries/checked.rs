@@ -14,14 +14,19 @@ use super::Eyes;
 use super::known::Known;
 use crate::archive::{BadEntry, Member};
 use crate::num::{to_u64, to_usize};
+use crate::store::Archive;
 
 type Step = (Member<Eyes>, Result<Option<Bytes>, BadEntry>);
+type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 type Working = Pin<Box<dyn Future<Output = io::Result<Step>> + Send>>;
 
 /// A range of an entry, unpacked piece by piece off the runtime. The last piece goes out only when length and checksum
 /// of the whole entry were found to be right, now or before; if they aren't, the range breaks off.
 pub struct Checked {
+    archive: Arc<Archive>,
     known: Arc<Known>,
+    /// Of a sparse archive: the bytes that are unpacked next are on their way.
+    waiting: Option<Waiting>,
     member: Option<Member<Eyes>>,
     working: Option<Working>,
     /// Bytes of the entry before the range that are still to come.
@@ -39,10 +44,10 @@ impl fmt::Debug for Checked {
 }
 
 impl Checked {
-    pub(super) fn new(eyes: Eyes, known: Arc<Known>, range: Range<u64>) -> Self {
-        let member = Some(Member::new(eyes, known.entry, known.data.clone()));
+    pub(super) fn new(archive: Arc<Archive>, known: Arc<Known>, range: Range<u64>) -> Self {
+        let member = Some(Member::new(Eyes(Arc::clone(&archive)), known.entry, known.data.clone()));
         let left = range.end - range.start;
-        Self { known, member, working: None, skip: range.start, left, last: None }
+        Self { archive, known, waiting: None, member, working: None, skip: range.start, left, last: None }
     }
 
     /// Bytes still to come.
@@ -76,6 +81,9 @@ impl Checked {
 
     /// The entry's next piece.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if let Err(error) = ready!(self.poll_arrived(cx)) {
+            return Poll::Ready(Err(error));
+        }
         if let Some(mut member) = self.member.take() {
             self.working = Some(Box::pin(crate::rt::blocking(move || {
                 let next = member.next();
@@ -93,6 +101,19 @@ impl Checked {
             self.member = Some(member);
         }
         Poll::Ready(Ok(piece))
+    }
+
+    /// Waits until the bytes are here that the next piece is made of.
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(member) = self.member.as_ref().filter(|_| self.archive.is_sparse()) else {
+            return Poll::Ready(Ok(()));
+        };
+        let (archive, next) = (Arc::clone(&self.archive), member.next_reads());
+        let waiting =
+            self.waiting.get_or_insert_with(|| Box::pin(async move { archive.arrived(&next).await }));
+        let arrived = ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(arrived)
     }
 
     /// The part of a piece that lies within the range, unless it is to be kept back.

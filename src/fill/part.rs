@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::header::HeaderValue;
+use http::header::{HeaderMap, HeaderValue};
 use http::{StatusCode, header};
 use http_body_util::BodyExt;
 
 use super::Fills;
 use crate::access::Caller;
+use crate::fields::Kept;
 use crate::grant::judge::{self, Parted, Span};
-use crate::grant::{Facts, Location, Relation};
+use crate::grant::{Facts, Location, Relation, Yes};
 use crate::num::{to_u64, to_usize};
 use crate::route::Question;
 use crate::upstream::Fetched;
@@ -26,12 +27,17 @@ pub struct Asker {
 
 /// Bytes of an archive on their way.
 pub(super) struct Part {
+    pub(super) yes: Yes,
     /// What GitLab and its object store said of the archive.
     pub(super) facts: Facts,
+    /// What clients get to see of that.
+    pub(super) kept: Kept,
     /// What a question for more of the same can be made conditional on.
     pub(super) validator: Option<HeaderValue>,
     /// Which bytes they are: those that were asked for, or all.
     pub(super) range: Range<u64>,
+    /// Bytes at the beginning of the body that aren't wanted.
+    pub(super) skip: u64,
     pub(super) body: Fetched,
 }
 
@@ -68,10 +74,13 @@ impl Fills {
         }
         let rules = means.access.rules();
         let part = match judge::open_part(head.status, &head.headers, rules, asker.caller.host()) {
-            Parted::Body(_, facts, range) => {
-                Part { facts, validator: judge::validator(&head.headers), range, body }
+            Parted::Body(yes, facts, range) => {
+                let kept = Kept::of(&head.headers, &head.headers);
+                Part { yes, facts, kept, validator: judge::validator(&head.headers), range, skip: 0, body }
             }
-            Parted::Elsewhere(_, location) => self.ask_store(&location, range, validator).await?,
+            Parted::Elsewhere(yes, location) => {
+                self.ask_store(yes, &location, &head.headers, range, validator).await?
+            }
             Parted::Neither => return Err(denied(head.status)),
         };
         let length = part.facts.length.unwrap_or_default();
@@ -80,7 +89,9 @@ impl Fills {
 
     async fn ask_store(
         &self,
+        yes: Yes,
         location: &Location,
+        led_by: &HeaderMap,
         range: HeaderValue,
         validator: Option<&HeaderValue>,
     ) -> Result<Part, Denied> {
@@ -91,7 +102,8 @@ impl Fills {
             let refused = denied(head.status) == Denied::Refused;
             return Err(if refused { Denied::Later } else { denied(head.status) });
         };
-        Ok(Part { facts, validator: judge::validator(&head.headers), range, body })
+        let kept = Kept::of(&head.headers, led_by);
+        Ok(Part { yes, facts, kept, validator: judge::validator(&head.headers), range, skip: 0, body })
     }
 
     /// Asks for these bytes of an archive of `length` bytes; `None` if they can't be had. What comes must still be
@@ -114,6 +126,12 @@ impl Part {
         let differ = validator.zip(self.validator.as_ref()).is_some_and(|(one, other)| one != other);
         let moved = facts.object.is_some() != self.facts.object.is_some();
         differ || moved || facts.relate(&self.facts) == Relation::Different
+    }
+
+    /// The same from a byte on.
+    pub(super) fn from(mut self, at: u64) -> Self {
+        self.skip = at.saturating_sub(self.range.start);
+        self
     }
 
     /// All of its bytes; `None` if they don't come.

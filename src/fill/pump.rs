@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::open::Opened;
 use super::patience::Patience;
-use super::resume::Line;
+use super::resume::{Line, Lost};
 use super::write::{Done, Item, Job};
 use super::{Arrival, Fills, Flight};
 use crate::grant::Epoch;
@@ -119,10 +119,14 @@ impl Feed<'_> {
         }
         let whole =
             error.is_none() && self.arrival.facts().length.is_none_or(|length| self.line.at() >= length);
-        let resumed = if whole { None } else { self.fills.resume(self.arrival, &mut self.line).await };
-        let Some(resumed) = resumed else {
-            let _ = self.sender.send(Item::End { whole }).await;
-            return None;
+        let resumed = if whole { None } else { Some(self.fills.resume(self.arrival, &mut self.line).await) };
+        let resumed = match resumed {
+            Some(Ok(resumed)) => resumed,
+            lost => {
+                let changed = matches!(lost, Some(Err(Lost::Changed)));
+                let _ = self.sender.send(Item::End { whole, changed }).await;
+                return None;
+            }
         };
         let taken = self.sender.send(Item::Seam(resumed.at)).await;
         taken.ok().map(|()| resumed.body)

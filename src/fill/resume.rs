@@ -32,6 +32,15 @@ pub(super) struct Resumed {
     pub(super) body: Fetched,
 }
 
+/// Why it doesn't go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It isn't the same archive any more.
+    Changed,
+    /// The rest can't be had in time.
+    GivenUp,
+}
+
 impl Line {
     pub(super) const fn new(patience: Patience, validator: Option<HeaderValue>) -> Self {
         Self { patience, validator, begun: 0, at: 0, reached: 0 }
@@ -58,49 +67,48 @@ impl Line {
 }
 
 impl Fills {
-    /// Asks for the rest of an archive whose transfer has broken off, in the name of whoever waits for it. `None` if it
-    /// isn't the same archive any more, or can't be had in time.
-    pub(super) async fn resume(&self, arrival: &Arrival, line: &mut Line) -> Option<Resumed> {
-        let length = arrival.facts().length?;
+    /// Asks for the rest of an archive whose transfer has broken off, in the name of whoever waits for it.
+    pub(super) async fn resume(&self, arrival: &Arrival, line: &mut Line) -> Result<Resumed, Lost> {
+        let length = arrival.facts().length.ok_or(Lost::GivenUp)?;
         let from = line.from().min(length.saturating_sub(1));
         loop {
             let Some(wait) = line.patience.next(self.means.clock.now(), chance()) else {
                 self.means.metrics.resume(Resume::GivenUp);
-                return None;
+                return Err(Lost::GivenUp);
             };
             tokio::time::sleep(wait).await;
             let Some((turn, asker)) = arrival.waiters().turn() else {
                 self.means.metrics.resume(Resume::GivenUp);
-                return None;
+                return Err(Lost::GivenUp);
             };
             match self.ask_part(&asker, Span::From(from), line.validator.as_ref()).await {
                 Ok(part) if part.is_of_another(arrival.facts(), line.validator.as_ref()) => {
-                    return self.changed(arrival);
+                    return Err(self.changed(arrival));
                 }
                 Ok(Part { range, body, .. }) => {
                     self.means.metrics.resume(Resume::Resumed);
                     (line.begun, line.at) = (range.start, range.start);
-                    return Some(Resumed { at: range.start, body });
+                    return Ok(Resumed { at: range.start, body });
                 }
-                Err(Denied::NoPart) => return self.changed(arrival),
+                Err(Denied::NoPart) => return Err(self.changed(arrival)),
                 Err(Denied::Refused) => arrival.waiters().refused(&turn),
                 Err(Denied::Later) => {}
             }
         }
     }
 
-    fn changed(&self, arrival: &Arrival) -> Option<Resumed> {
+    fn changed(&self, arrival: &Arrival) -> Lost {
         tracing::warn!(
             key = %arrival.draft().key(),
             "a transfer can't be resumed: GitLab has another archive by now, or gives no part of it"
         );
         self.means.metrics.resume(Resume::Changed);
-        None
+        Lost::Changed
     }
 }
 
 /// Any number; without random bytes, attempts are only less spread.
-fn chance() -> u32 {
+pub(super) fn chance() -> u32 {
     let mut random = [0; 4];
     let _ = SystemRandom::new().fill(&mut random);
     u32::from_ne_bytes(random)

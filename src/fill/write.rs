@@ -12,6 +12,9 @@ use crate::archive::{self, NotWhole, ReadAt};
 use crate::grant::{Epoch, Facts};
 use crate::store::{Error, Record, Store, Writer, Written};
 
+/// How much of an archive that arrives may be lost to a kill: a hundredth of that is written for it at most.
+const NOTE_EVERY: u64 = 16 << 20;
+
 /// What the writer says when it is done.
 pub(super) enum Done {
     Stored,
@@ -30,9 +33,10 @@ pub(super) enum Item {
     Frame(Bytes),
     /// The next frame belongs here: the transfer was taken up again.
     Seam(u64),
-    /// There is no more; `whole`: because that was all.
+    /// There is no more; `whole`: because that was all; `changed`: because the archive isn't any more.
     End {
         whole: bool,
+        changed: bool,
     },
 }
 
@@ -49,18 +53,67 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn write(self, mut writer: Writer, mut items: mpsc::Receiver<Item>) -> Done {
+        let mut noted = 0;
         loop {
             match items.blocking_recv() {
                 Some(Item::Frame(frame)) => {
                     if let Err(error) = writer.write(&frame) {
                         return self.stopped(error, writer.unwritten(&frame), items);
                     }
+                    if writer.written().saturating_sub(noted) >= NOTE_EVERY {
+                        noted = writer.written();
+                        self.note(&writer);
+                    }
                 }
                 Some(Item::Seam(at)) => writer.go_on_at(at),
-                Some(Item::End { whole: true }) => return self.finish(writer),
-                Some(Item::End { whole: false }) | None => return Done::Broken,
+                Some(Item::End { whole: true, .. }) => return self.finish(writer),
+                Some(Item::End { whole: false, changed }) => return self.broken(&writer, changed),
+                // The program ends.
+                None => return self.broken(&writer, false),
             }
         }
+    }
+
+    /// What its record would say now.
+    fn record(&self, facts: Facts, length: u64, chunks: Vec<u128>) -> Record {
+        let (arrival, draft) = (&self.arrival, self.arrival.draft());
+        Record {
+            key: draft.key(),
+            id: draft.id(),
+            length,
+            filled_at: self.filled_at,
+            facts,
+            etag: arrival.etag().cloned(),
+            kept: arrival.kept().clone(),
+            class: arrival.class(),
+            chunks,
+            present: None,
+        }
+    }
+
+    fn note(&self, writer: &Writer) {
+        let (facts, draft) = (self.arrival.facts().clone(), self.arrival.draft());
+        let Some(length) = facts.length else {
+            return;
+        };
+        if let Err(error) = self.store.note_draft(draft, self.record(facts, length, Vec::new()), writer) {
+            tracing::debug!(%error, "an archive that is arriving isn't written down");
+        }
+    }
+
+    /// The rest doesn't come: what is here stays for whoever asks next, unless it is of an archive that is no more.
+    fn broken(&self, writer: &Writer, changed: bool) -> Done {
+        let (facts, draft) = (self.arrival.facts().clone(), self.arrival.draft());
+        if let (Some(length), false) = (facts.length, changed) {
+            let still = |place: &mut dyn FnMut()| {
+                self.access.epochs().if_still(draft.key(), self.epoch, place);
+            };
+            let record = self.record(facts, length, Vec::new());
+            if let Err(error) = self.store.rest(draft, record, writer, still) {
+                tracing::debug!(%error, "the beginning of an archive isn't kept");
+            }
+        }
+        Done::Broken
     }
 
     /// All bytes are there. An archive goes to the store; what isn't one has been relayed, and is let go of.
@@ -105,17 +158,7 @@ impl Job {
         arrival.completed(facts.clone());
         // Bringing it to the disk may take a while; whoever comes now need not wait for that.
         self.flight.set(Stage::Whole(Arc::clone(arrival)));
-        let record = Record {
-            key: draft.key(),
-            id: draft.id(),
-            length: written.length,
-            filled_at: self.filled_at,
-            facts,
-            etag: arrival.etag().cloned(),
-            kept: arrival.kept().clone(),
-            class: arrival.class(),
-            chunks: written.chunks,
-        };
+        let record = self.record(facts, written.length, written.chunks);
         let still = |place: &mut dyn FnMut()| {
             self.access.epochs().if_still(draft.key(), self.epoch, place);
         };

@@ -1,8 +1,9 @@
 //! Somebody wants an archive.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, header};
 
 use super::body::Body;
 use super::mend::{Mender, Sound};
@@ -15,7 +16,7 @@ use crate::grant::facts::TAIL;
 use crate::grant::{Facts, Relation};
 use crate::key::ArchiveId;
 use crate::route::{Class, Question};
-use crate::store::Archive;
+use crate::store::{Archive, Have};
 use crate::telemetry::{Outcome, metrics};
 use crate::upstream;
 
@@ -103,6 +104,7 @@ impl Asking<'_> {
             question: self.question.clone(),
             takes_redirect: self.takes_redirect(),
             longest: None,
+            part: self.wants_part(),
         };
         match self.proxy.fills.join_or_lead(leader, self.known) {
             Joined::Landed => Step::Again,
@@ -132,6 +134,12 @@ impl Asking<'_> {
     /// Whether what GitLab has is held under another key.
     async fn is_held_as(&self, other: &Other) -> bool {
         self.proxy.store.join(self.question.key, &other.facts, self.known).await
+    }
+
+    /// Whether the client asked for less than all of the archive.
+    fn wants_part(&self) -> bool {
+        let range = self.exchange.fields.get(header::RANGE).and_then(|range| range.to_str().ok());
+        range.is_some_and(|range| range.starts_with("bytes=") && range != "bytes=0-")
     }
 
     /// Whether a redirect to the object store is an answer that this client could have got from GitLab.
@@ -205,13 +213,17 @@ impl Asking<'_> {
             age: Some(self.exchange.started.since(granted.grant.asked_at())),
             ranges: true,
         };
+        let lacked = Cell::new(false);
         let source = |range: serve::Span| {
-            let slices = archive.slices(&granted.grant, range.within(record.length))?;
+            let range = range.within(record.length);
+            lacked.set(lacked.get() || archive.have(&range) != Have::All);
+            let slices = archive.slices(&granted.grant, range)?;
             // Nothing is left to be found damaged where all was compared.
             let mender = (!archive.is_compared()).then(|| Box::new(self.mender()));
             Some(Body::Slices(Sound::new(slices, mender)))
         };
-        (Outcome::Hit, serve::respond(self.exchange.request(), entity, source))
+        let response = serve::respond(self.exchange.request(), entity, source);
+        (if lacked.get() { Outcome::Partial } else { Outcome::Hit }, response)
     }
 
     /// What is damaged of an archive is fetched again in this caller's name.
@@ -220,7 +232,7 @@ impl Asking<'_> {
     }
 
     /// In whose name, and with which question, bytes of the archive are asked for.
-    fn asker(&self) -> Asker {
+    pub(super) fn asker(&self) -> Asker {
         Asker { caller: self.caller.clone(), question: self.question.of_archive() }
     }
 

@@ -13,11 +13,12 @@ use super::{Exchange, OnFile, Proxy, pass};
 use crate::access::{Caller, Granted, Subject};
 use crate::content;
 use crate::entries::{Content, Entry, Gzip};
-use crate::fill::Leader;
+use crate::fill::{Asker, Leader};
+use crate::grant::facts::TAIL;
 use crate::grant::judge::content_length;
 use crate::key::ArchiveId;
 use crate::route::{Class, Question};
-use crate::store::{Archive, Slices};
+use crate::store::{Archive, Have, Slices};
 use crate::telemetry::{Outcome, metrics};
 
 /// Longest archive that is fetched for the sake of any file in it.
@@ -25,6 +26,9 @@ const WORTH_ANY: u64 = 64 << 20;
 
 /// How many times the length of the file that was asked for a longer archive may have to be fetched beside it.
 const WORTH_TIMES: u64 = 256;
+
+/// How much of an entry must be here before it is served, of an archive of which not all is: what is unpacked at once.
+const AT_ONCE: u64 = 1 << 20;
 
 /// A request for an entry of an archive that isn't held.
 pub(super) struct Miss {
@@ -38,8 +42,8 @@ pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, miss: Miss) -
     let name = miss.question.entry.as_ref().map(|entry| entry.name.clone());
     let wanted = exchange.parts.method == Method::GET && proxy.serving.on_file == OnFile::Archive;
     let (outcome, response) = pass::read(proxy, exchange, Outcome::Missed).await;
-    if let (Class::JobEntry, StatusCode::OK, Some(name)) = (miss.question.class, response.status(), name) {
-        proxy.types.learn(&name, response.headers());
+    if let (Class::JobEntry, StatusCode::OK, Some(name)) = (miss.question.class, response.status(), &name) {
+        proxy.types.learn(name, response.headers());
     }
     if response.status() == StatusCode::OK && wanted && outcome == Outcome::Missed {
         let length = content_length(response.headers()).unwrap_or_default();
@@ -48,10 +52,30 @@ pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, miss: Miss) -
             question: miss.question.of_archive(),
             takes_redirect: true,
             longest: Some(WORTH_ANY.max(length.saturating_mul(WORTH_TIMES))),
+            part: true,
         };
-        proxy.fills.begin_beside(leader, miss.known);
+        begin_beside(proxy, leader, miss.known, name.unwrap_or_default());
     }
     (outcome, response)
+}
+
+/// Begins the archive of an entry that was just had from GitLab, with its end and that entry's own bytes, for those who ask
+/// next.
+fn begin_beside(proxy: &Arc<Proxy>, leader: Leader, known: Option<ArchiveId>, name: String) {
+    let proxy = Arc::clone(proxy);
+    crate::rt::spawn(async move {
+        let asker = Asker { caller: leader.caller.clone(), question: leader.question.clone() };
+        if !proxy.fills.begin_beside(leader, known).await {
+            return;
+        }
+        let Some(archive) = proxy.store.find(asker.question.key).await else {
+            return;
+        };
+        if let Some(span) = proxy.entries.span(&archive, &name).await {
+            // Whoever wants it and doesn't find it fetches it himself.
+            let _ = proxy.fills.ensure(&asker, &archive, span).await;
+        }
+    });
 }
 
 /// How GitLab would describe an entry on this route.
@@ -65,9 +89,18 @@ impl Asking<'_> {
         let (Some(archive), Some(asked)) = (found, &self.question.entry) else {
             return Step::Missed(self.known);
         };
+        let lacked = archive.is_sparse() && !self.is_here(&archive, &asked.name).await;
+        if lacked && let Err(error) = self.fetch_entry(&archive, &asked.name).await {
+            tracing::debug!(%error, "an entry is left to GitLab");
+            return Step::Missed(Some(archive.id()));
+        }
         let Some(entry) = self.proxy.entries.find(&archive, &asked.name).await else {
             return Step::Pass(Outcome::NotArchive);
         };
+        if lacked && let Err(error) = self.fetch_data(&archive, &entry).await {
+            tracing::debug!(%error, "an entry is left to GitLab");
+            return Step::Missed(Some(archive.id()));
+        }
         let facts = self.recognised(&archive).await;
         let subject = Subject {
             id: archive.id(),
@@ -77,10 +110,10 @@ impl Asking<'_> {
             entry: Some(entry.size()),
         };
         match self.admit(subject).await {
-            Ok(granted) => self
-                .entry_hit(&archive, &entry, &asked.name, granted)
-                .await
-                .unwrap_or_else(|error| left(&error)),
+            Ok(granted) => match self.entry_hit(&archive, &entry, &asked.name, granted).await {
+                Ok(response) => (if lacked { Outcome::Partial } else { Outcome::Hit }, response).into(),
+                Err(error) => left(&error),
+            },
             Err(Turned::Other(other)) => match self.replaced(&archive, &other).await {
                 Step::Other(id) => Step::Missed(Some(id)),
                 step => step,
@@ -89,19 +122,50 @@ impl Asking<'_> {
         }
     }
 
+    /// Whether all of an entry is here, of an archive of which not all is.
+    async fn is_here(&self, archive: &Arc<Archive>, name: &str) -> bool {
+        let end = archive.record().length.saturating_sub(TAIL)..archive.record().length;
+        if archive.have(&end) != Have::All {
+            return false;
+        }
+        match self.proxy.entries.span(archive, name).await {
+            Some(span) => archive.have(&span) == Have::All,
+            None => false,
+        }
+    }
+
+    /// Fetches an archive's directory and the beginning of an entry, in this caller's name.
+    async fn fetch_entry(&self, archive: &Arc<Archive>, name: &str) -> io::Result<()> {
+        let (fills, asker) = (&self.proxy.fills, self.asker());
+        fills.ensure_directory(&asker, archive).await?;
+        match self.proxy.entries.span(archive, name).await {
+            Some(span) => fills.bring(&asker, archive, span).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Fetches an entry's data: all of a short one, as it is unpacked at once; the beginning of a long one, whose rest is on
+    /// its way then.
+    async fn fetch_data(&self, archive: &Arc<Archive>, entry: &Entry) -> io::Result<()> {
+        let (fills, asker, data) = (&self.proxy.fills, self.asker(), entry.data());
+        fills.bring(&asker, archive, data.clone()).await?;
+        fills.ensure(&asker, archive, data.start..data.end.min(data.start.saturating_add(AT_ONCE))).await
+    }
+
     async fn entry_hit(
         &self,
         archive: &Arc<Archive>,
         entry: &Entry,
         name: &str,
         granted: Granted,
-    ) -> io::Result<Step> {
+    ) -> io::Result<Response<Body>> {
         let class = self.question.class;
         entry.prepare().await?;
         let Description { kind, disposition } = self.description(entry, name).await?;
         let covered = kind.to_str().is_ok_and(|kind| self.proxy.serving.gzip.covers(kind));
         let varies = entry.packs() && covered;
-        let gzip = if varies && self.takes_gzip() { entry.gzip(&granted.grant).await? } else { None };
+        let all = archive.have(&entry.data()) == Have::All;
+        let gzip = if varies && all && self.takes_gzip() { entry.gzip(&granted.grant).await? } else { None };
         let fresh = granted.said.map(|said| learn(archive, class, said));
         let mut fields = archive.kept(class).fields().clone();
         fields.insert(header::CONTENT_TYPE, kind);
@@ -125,7 +189,7 @@ impl Asking<'_> {
                 entry.content(&granted.grant, span.within(entry.size())).map(body)
             }),
         };
-        Ok((Outcome::Hit, response).into())
+        Ok(response)
     }
 
     async fn description(&self, entry: &Entry, name: &str) -> io::Result<Description> {

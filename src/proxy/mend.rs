@@ -1,4 +1,4 @@
-//! Slices of an archive, of which a damaged one is fetched again.
+//! Slices of an archive, of which a damaged or missing one is fetched.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Proxy;
 use crate::fill::Asker;
-use crate::store::{Archive, Mapped, Slices, Unsound};
+use crate::store::{Absent, Archive, Mapped, Slices, Unsound};
 use crate::telemetry::metrics::Mend;
 
 /// In whose name a damaged chunk is fetched again: of whoever reads it, whom GitLab lets have it.
@@ -23,7 +23,7 @@ pub(super) struct Mender {
 type Mending = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// A range of a stored archive on its way to a client. A damaged chunk is never sent: it is fetched again, or the range
-/// breaks off and the archive leaves the store.
+/// breaks off and the archive leaves the store. A missing one is waited for.
 pub struct Sound {
     slices: Slices,
     mender: Option<Box<Mender>>,
@@ -55,13 +55,33 @@ impl Sound {
                 }
             }
             match ready!(self.slices.poll_next(cx)) {
-                Some(Err(error)) => match unsound(error) {
-                    Ok(unsound) => self.mending = Some(self.mend(unsound)),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => match what_is_wrong(error) {
+                    Wrong::Unsound(unsound) => self.mending = Some(self.mend(unsound)),
+                    Wrong::Absent(absent) => self.mending = Some(self.bring(absent)),
+                    Wrong::Other(error) => return Poll::Ready(Some(Err(error))),
                 },
                 next => return Poll::Ready(next),
             }
         }
+    }
+
+    /// Missing bytes are fetched in the reader's name, as far as he reads.
+    fn bring(&self, absent: Absent) -> Mending {
+        let (archive, mender, left) =
+            (Arc::clone(self.slices.archive()), self.mender.clone(), self.slices.left());
+        Box::pin(async move {
+            let Some(mender) = mender else {
+                return Err(io::Error::other(absent));
+            };
+            let fills = &mender.proxy.fills;
+            match absent {
+                Absent::Chunk(_) => fills.bring(&mender.asker, &archive, left).await,
+                Absent::Proof => {
+                    fills.finish(&archive).await;
+                    archive.proven().await
+                }
+            }
+        })
     }
 
     fn mend(&self, unsound: Unsound) -> Mending {
@@ -82,13 +102,21 @@ impl Sound {
     }
 }
 
-/// The damage behind an error, if that is what it is.
-fn unsound(error: io::Error) -> Result<Unsound, io::Error> {
-    if error.get_ref().and_then(|inner| inner.downcast_ref::<Unsound>()).is_none() {
-        return Err(error);
+/// What keeps a slice from being had.
+enum Wrong {
+    Unsound(Unsound),
+    Absent(Absent),
+    Other(io::Error),
+}
+
+fn what_is_wrong(error: io::Error) -> Wrong {
+    if let Some(absent) = error.get_ref().and_then(|inner| inner.downcast_ref::<Absent>()) {
+        return Wrong::Absent(*absent);
     }
-    let inner = error.into_inner().and_then(|inner| inner.downcast().ok());
-    inner.map(|unsound| *unsound).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    match error.downcast::<Unsound>() {
+        Ok(unsound) => Wrong::Unsound(unsound),
+        Err(error) => Wrong::Other(error),
+    }
 }
 
 impl Mender {

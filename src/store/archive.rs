@@ -1,15 +1,21 @@
-//! An archive that is whole and open.
+//! An archive that is open.
+
+mod sparse;
+
+pub use sparse::Absent;
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::chunks::{Chunks, is_sound};
 use super::data::Data;
+use super::gaps::Gaps;
 use super::record::Record;
 use super::room::Shared;
 use super::slices::Slices;
@@ -27,9 +33,20 @@ pub struct Archive {
     filled: Arc<Kept>,
     /// Those of them that hold for each of its entries.
     protecting: Arc<Kept>,
-    bytes: u64,
+    /// Bytes of the budget.
+    bytes: AtomicU64,
     data: Arc<Data>,
     chunks: Chunks,
+    /// What is missing of it, if it is sparse.
+    gaps: Option<Gaps>,
+    /// Sparse, and never found by anybody: its file goes with it.
+    unplaced: AtomicBool,
+    /// Whether somebody finds out if it is right, all of its chunks being here.
+    finishing: AtomicBool,
+    /// Where transfers met since it was opened; `None`: anywhere.
+    seams: Mutex<Option<Vec<u64>>>,
+    /// The whole archive that it has become.
+    whole: OnceLock<Arc<Archive>>,
     shared: Arc<Shared>,
     retired: AtomicBool,
     visitors: Arc<Visitors>,
@@ -61,7 +78,7 @@ struct Learned {
 
 impl Archive {
     pub(super) fn new(
-        record: Record,
+        mut record: Record,
         bytes: u64,
         data: Arc<Data>,
         chunks: Chunks,
@@ -70,14 +87,23 @@ impl Archive {
     ) -> Self {
         let filled = Arc::new(record.kept.clone());
         let protecting = Arc::new(Kept::protecting(record.kept.fields()));
+        let gaps = record.present.clone().map(|present| Gaps::new(present, record.length));
+        let is_new = record.present.as_ref().is_some_and(|present| present.count() == 0);
+        // What changes while it is filled in is kept elsewhere.
+        (record.chunks, record.present) = (Vec::new(), None);
         let learned = Mutex::new(Learned { facts: Arc::new(record.facts.clone()), kept: Default::default() });
         Self {
             record,
             filled,
             protecting,
-            bytes,
+            bytes: AtomicU64::new(bytes),
             data,
             chunks,
+            gaps,
+            unplaced: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
+            seams: Mutex::new(is_new.then(Vec::new)),
+            whole: OnceLock::new(),
             shared,
             retired: AtomicBool::new(false),
             visitors,
@@ -143,10 +169,11 @@ impl Archive {
         (self.is_opened_by(grant) && inside).then(|| Slices::new(Arc::clone(self), range))
     }
 
-    /// Reads its bytes for larder's own eyes: what is found there leaves only as [slices](Self::slices) do. Blocks; never
-    /// through a mapping.
+    /// Reads its bytes for larder's own eyes: what is found there leaves only as [slices](Self::slices) do. An error where
+    /// some aren't here. Blocks; never through a mapping.
     pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let inside = buffer.len().min(to_usize(self.record.length.saturating_sub(at)));
+        self.is_here(&(at..at.saturating_add(to_u64(inside))))?;
         self.data.read_some(buffer.get_mut(..inside).unwrap_or_default(), at)
     }
 
@@ -155,6 +182,7 @@ impl Archive {
         let archive = Arc::clone(self);
         crate::rt::blocking(move || {
             let length = archive.record.length;
+            archive.is_here(&(length - span.min(length)..length))?;
             let mut end = vec![0; to_usize(span.min(length))];
             archive.data.read_into(&mut end, length - span.min(length))?;
             Ok(end)
@@ -175,6 +203,7 @@ impl Archive {
     /// Marks it as gone: its bytes stay taken until its last reader has left. Called under the shelf's lock.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
+        self.wake();
     }
 
     pub(super) const fn data(&self) -> &Arc<Data> {
@@ -191,9 +220,8 @@ impl Archive {
         let range = self.chunks.bytes(chunk);
         let mut bytes = vec![0; to_usize(range.end - range.start)];
         let read = self.data.read_into(&mut bytes, range.start);
-        let checksum = self.record.chunks.get(to_usize(chunk));
-        match (read, checksum) {
-            (Ok(()), Some(checksum)) if is_sound(&bytes, *checksum) => {
+        match (read, self.chunks.sum(chunk)) {
+            (Ok(()), Some(checksum)) if is_sound(&bytes, checksum) => {
                 self.chunks.was_compared(chunk);
                 Ok(bytes.into())
             }
@@ -201,9 +229,9 @@ impl Archive {
         }
     }
 
-    /// Whether all of its bytes were compared with their checksums since it was opened.
+    /// Whether all of its bytes are here and were compared with their checksums since it was opened.
     pub fn is_compared(&self) -> bool {
-        self.chunks.are_compared()
+        !self.is_sparse() && self.chunks.are_compared()
     }
 
     /// Where an unsound chunk lies, to be fetched again.
@@ -215,12 +243,16 @@ impl Archive {
     /// there its bit isn't set, so that nobody is handed half of it. Blocks.
     pub fn mend(&self, chunk: u64, bytes: &[u8]) -> io::Result<bool> {
         let range = self.chunks.bytes(chunk);
-        let right = self.record.chunks.get(to_usize(chunk));
+        let right = self.chunks.sum(chunk);
         let fits = to_u64(bytes.len()) == range.end - range.start;
-        if !(fits && right.is_some_and(|checksum| is_sound(bytes, *checksum))) {
+        if !(fits && right.is_some_and(|checksum| is_sound(bytes, checksum))) {
             return Ok(false);
         }
-        self.shared.mend(self.record.key, self.record.id, range.start, bytes)?;
+        if self.gaps.is_some() {
+            self.data.file().write_all_at(bytes, range.start)?;
+        } else {
+            self.shared.mend(self.record.key, self.record.id, range.start, bytes)?;
+        }
         self.sound(chunk).map(|_| true).map_err(io::Error::other)
     }
 
@@ -234,7 +266,10 @@ impl Archive {
 impl Drop for Archive {
     fn drop(&mut self) {
         if self.is_retired() {
-            self.shared.shelf.lock().shelf.release(self.bytes);
+            self.shared.shelf.lock().shelf.release(self.bytes());
+        }
+        if self.unplaced.load(Ordering::SeqCst) {
+            self.shared.remove_partial(self.record.key, self.record.id);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use twox_hash::XxHash3_128;
 
 use super::record::{CHUNK, chunks_of};
@@ -16,14 +17,18 @@ const WORD: usize = 64;
 pub(super) struct Chunks {
     length: u64,
     compared: Vec<AtomicU64>,
+    /// The checksum of each chunk that is here.
+    sums: Mutex<Vec<u128>>,
 }
 
 impl Chunks {
-    /// Of an archive of `length` bytes. `compared`: all of them, as its bytes were written a moment ago.
-    pub(super) fn new(length: u64, compared: bool) -> Self {
+    /// Of an archive of `length` bytes with these checksums. `compared`: all of them, as its bytes were written a moment
+    /// ago.
+    pub(super) fn new(length: u64, sums: Vec<u128>, compared: bool) -> Self {
         let word = if compared { u64::MAX } else { 0 };
         let words = chunks_of(length).div_ceil(WORD);
-        Self { length, compared: (0..words).map(|_| AtomicU64::new(word)).collect() }
+        let compared = (0..words).map(|_| AtomicU64::new(word)).collect();
+        Self { length, compared, sums: Mutex::new(sums) }
     }
 
     /// The chunk that holds a byte.
@@ -58,6 +63,24 @@ impl Chunks {
         }
     }
 
+    /// A chunk's checksum.
+    pub(super) fn sum(&self, chunk: u64) -> Option<u128> {
+        self.sums.lock().get(to_usize(chunk)).copied()
+    }
+
+    /// All checksums.
+    pub(super) fn sums(&self) -> Vec<u128> {
+        self.sums.lock().clone()
+    }
+
+    /// Notes the checksum of a chunk that has just come.
+    pub(super) fn came(&self, chunk: u64, sum: u128) {
+        if let Some(place) = self.sums.lock().get_mut(to_usize(chunk)) {
+            *place = sum;
+        }
+        self.was_compared(chunk);
+    }
+
     fn word(&self, chunk: u64) -> Option<(&AtomicU64, u64)> {
         let word = self.compared.get(to_usize(chunk / to_u64(WORD)))?;
         Some((word, 1 << (chunk % to_u64(WORD))))
@@ -66,7 +89,12 @@ impl Chunks {
 
 /// Whether bytes have a chunk's checksum.
 pub(super) fn is_sound(bytes: &[u8], checksum: u128) -> bool {
-    XxHash3_128::oneshot(bytes) == checksum
+    sum_of(bytes) == checksum
+}
+
+/// The checksum of a chunk's bytes.
+pub(super) fn sum_of(bytes: &[u8]) -> u128 {
+    XxHash3_128::oneshot(bytes)
 }
 
 #[cfg(test)]
@@ -76,7 +104,7 @@ mod tests {
     #[test]
     fn chunks_cover_every_byte_once() {
         for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 130 * CHUNK + 7] {
-            let chunks = Chunks::new(length, false);
+            let chunks = Chunks::new(length, Vec::new(), false);
             let mut next = 0;
             for chunk in 0..to_u64(chunks_of(length)) {
                 let bytes = chunks.bytes(chunk);
@@ -90,7 +118,7 @@ mod tests {
 
     #[test]
     fn one_bit_a_chunk() {
-        let chunks = Chunks::new(130 * CHUNK, false);
+        let chunks = Chunks::new(130 * CHUNK, Vec::new(), false);
         for chunk in [0, 63, 64, 129] {
             assert!(!chunks.is_compared(chunk));
             chunks.was_compared(chunk);
@@ -98,15 +126,15 @@ mod tests {
         }
         assert!([1, 62, 65, 128].iter().all(|chunk| !chunks.is_compared(*chunk)));
         assert!(!chunks.is_compared(1_000_000), "there is none");
-        assert!((0..130).all(|chunk| Chunks::new(130 * CHUNK, true).is_compared(chunk)));
+        assert!((0..130).all(|chunk| Chunks::new(130 * CHUNK, Vec::new(), true).is_compared(chunk)));
         for last in [1, 64, 65, 130] {
-            let chunks = Chunks::new(last * CHUNK, false);
+            let chunks = Chunks::new(last * CHUNK, Vec::new(), false);
             for chunk in 0..last {
                 assert!(!chunks.are_compared());
                 chunks.was_compared(chunk);
             }
-            assert!(chunks.are_compared() && Chunks::new(last * CHUNK, true).are_compared());
+            assert!(chunks.are_compared() && Chunks::new(last * CHUNK, Vec::new(), true).are_compared());
         }
-        assert!(Chunks::new(0, false).are_compared(), "there is nothing to compare");
+        assert!(Chunks::new(0, Vec::new(), false).are_compared(), "there is nothing to compare");
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +83,9 @@ pub struct Draft {
     visitors: Arc<Visitors>,
     /// Whether its end is kept back until all of it was found right.
     guarded: AtomicBool,
+    /// Whether a record stands beside it, and whether it has become an archive of which only the beginning is here.
+    noted: AtomicBool,
+    rested: AtomicBool,
 }
 
 impl Draft {
@@ -107,6 +110,8 @@ impl Draft {
             rest: Mutex::new(None),
             visitors: Arc::default(),
             guarded: AtomicBool::new(false),
+            noted: AtomicBool::new(false),
+            rested: AtomicBool::new(false),
         }
     }
 
@@ -118,6 +123,11 @@ impl Draft {
     /// Its name.
     pub const fn id(&self) -> ArchiveId {
         self.id
+    }
+
+    /// Where its bytes are, as long as it isn't in the store.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The length that was declared.
@@ -158,6 +168,14 @@ impl Draft {
     /// what isn't.
     pub fn guard(&self) {
         self.guarded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn was_noted(&self) {
+        self.noted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn was_rested(&self) {
+        self.rested.store(true, Ordering::Release);
     }
 
     pub(super) fn is_guarded(&self) -> bool {
@@ -205,8 +223,14 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Gone already if it was stored; if not, nobody can want it any more.
+        // Gone already if it was stored; if not, nobody can want it any more. One that was written down has a record.
+        if self.rested.load(Ordering::Acquire) {
+            return;
+        }
         let _ = fs::remove_file(&self.path);
+        if self.noted.load(Ordering::Acquire) {
+            let _ = fs::remove_file(self.path.with_extension("rec"));
+        }
     }
 }
 
@@ -282,6 +306,11 @@ impl Writer {
         self.draft.guard();
         self.seams.push(self.at);
         self.next = at.min(self.at);
+    }
+
+    /// The checksums of the chunks that are here from the beginning on.
+    pub fn sums(&self) -> &[u128] {
+        &self.chunks
     }
 
     /// Where transfers meet.

@@ -5,6 +5,7 @@
 //! <dir>/<instance>/archives/<shard>/<key>-<id>.zip      a key is a job ID, or `ref` and a hash
 //! <dir>/<instance>/archives/<shard>/<key>-<id>.rec   its rename is the commit
 //! <dir>/<instance>/incoming/<key>-<id>.zip     being filled; swept at start
+//! <dir>/<instance>/partial/<key>-<id>.zip      some chunks of an archive, with a record that says which
 //! <dir>/<instance>/index/                      sled; may be deleted at any time
 //! ```
 //!
@@ -61,6 +62,7 @@ impl Layout {
     pub(super) fn create(dir: &Path, instance: &str) -> io::Result<Self> {
         let layout = Self { root: dir.join(instance) };
         make(&layout.incoming())?;
+        make(&layout.partial())?;
         make(&layout.archives())?;
         Ok(layout)
     }
@@ -81,6 +83,18 @@ impl Layout {
 
     pub(super) fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
+    }
+
+    pub(super) fn partial(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    pub(super) fn partial_zip(&self, key: Key, id: ArchiveId) -> PathBuf {
+        self.partial().join(name(key, id, "zip"))
+    }
+
+    pub(super) fn partial_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
+        self.partial().join(name(key, id, "rec"))
     }
 
     pub(super) fn index(&self) -> PathBuf {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
+use super::presence::Presence;
 use crate::fields::Kept;
 use crate::grant::{Etag, Facts};
 use crate::key::{ArchiveId, Key};
@@ -53,8 +54,10 @@ pub struct Record {
     pub kept: Kept,
     /// The route on which GitLab gave them.
     pub class: Class,
-    /// XXH3-128 of each [`CHUNK`], in order.
+    /// XXH3-128 of each [`CHUNK`], in order; anything where one isn't here.
     pub chunks: Vec<u128>,
+    /// Which chunks are here; `None`: all, and the archive is whole.
+    pub present: Option<Presence>,
 }
 
 /// The record as it is written: types whose form may not change within a version.
@@ -69,7 +72,7 @@ struct V1 {
     kept: Kept,
     class: u8,
     chunks: Vec<u128>,
-    /// Which chunks are present, one bit each; absent: all. Room for archives that are filled piece by piece.
+    /// Which chunks are present, one bit each; absent: all.
     present: Option<Vec<u8>>,
 }
 
@@ -86,7 +89,7 @@ impl Record {
             kept: self.kept.clone(),
             class: u8::try_from(self.class.index()).unwrap_or(u8::MAX),
             chunks: self.chunks.clone(),
-            present: None,
+            present: self.present.as_ref().map(Presence::to_bytes),
         };
         let payload = postcard::to_stdvec(&v1).map_err(|_| BadRecord::Damaged("it can't be encoded"))?;
         let length = u32::try_from(payload.len()).map_err(|_| BadRecord::Damaged("it is too long"))?;
@@ -102,9 +105,14 @@ impl Record {
             postcard::from_bytes(payload).map_err(|_| BadRecord::Damaged("its payload can't be read"))?;
         let key = Key::from_bytes(&v1.key).ok_or(BadRecord::Damaged("its key is none"))?;
         let class = Class::at(v1.class.into()).ok_or(BadRecord::Damaged("its route is none"))?;
-        if v1.present.is_some() || v1.chunks.len() != chunks_of(v1.length) {
-            return Err(BadRecord::Damaged("its chunks don't cover its length"));
+        let uncovered = BadRecord::Damaged("its chunks don't cover its length");
+        if v1.chunks.len() != chunks_of(v1.length) {
+            return Err(uncovered);
         }
+        let present = match v1.present {
+            Some(bits) => Some(Presence::from_bytes(&bits, v1.length).ok_or(uncovered)?),
+            None => None,
+        };
         Ok(Self {
             key,
             id: ArchiveId::new(v1.id),
@@ -115,6 +123,7 @@ impl Record {
             kept: v1.kept,
             class,
             chunks: v1.chunks,
+            present,
         })
     }
 }
@@ -160,6 +169,7 @@ pub(crate) mod tests {
             kept: Kept::default(),
             class: Class::Job,
             chunks: vec![7; chunks_of(length)],
+            present: None,
         }
     }
 
@@ -167,7 +177,11 @@ pub(crate) mod tests {
     fn records_round_trip() {
         for length in [0, 1, CHUNK, CHUNK + 1, 100 * CHUNK] {
             let record = record(42, 7, length);
-            assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record));
+            assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record.clone()));
+            let mut present = Presence::none(length);
+            present.set(0, true);
+            let sparse = Record { present: Some(present), ..record };
+            assert_eq!(Record::decode(&sparse.encode().unwrap()), Ok(sparse));
         }
     }
 

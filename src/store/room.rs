@@ -5,13 +5,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 
 use super::archive::Archive;
 use super::chunks::Chunks;
@@ -61,6 +62,10 @@ pub(super) struct Shared {
 /// Uses noted at a time, the oldest first: the index takes no more without making someone wait.
 const NOTED: usize = QUEUE / 2;
 
+/// Archives from this length on are written down while they arrive, so that a larder that is killed goes on where it was:
+/// some seconds of a slow line.
+const NOTED_FROM: u64 = 16 << 20;
+
 /// Archives kept open: a descriptor and a mapping each. The least recently used is closed first.
 const OPEN: u64 = 1024;
 
@@ -80,7 +85,9 @@ impl Shared {
             self.hot.insert(key, Arc::clone(&open));
             return Some(open);
         }
-        match self.read(key, slot) {
+        let is_sparse = self.shelf.lock().partial.contains(&slot.id);
+        let read = if is_sparse { self.read_sparse(key, slot) } else { self.read(key, slot) };
+        match read {
             Ok(archive) => {
                 let mut shelved = self.shelf.lock();
                 let placed = shelved.shelf.find(key).is_some_and(|now| now.id == slot.id);
@@ -106,21 +113,23 @@ impl Shared {
         let record = Record::decode(&record).map_err(io::Error::other)?;
         let file = File::open(self.layout.zip(key, slot.id))?;
         let same = record.key == key && record.id == slot.id && file.metadata()?.len() == record.length;
-        if !same {
+        if !same || record.present.is_some() {
             return Err(io::Error::other("the archive's file isn't what its record says"));
         }
         let data = Data::new(file, Some(record.length), self.mode);
-        let (chunks, visitors) = (Chunks::new(record.length, false), Arc::default());
+        let chunks = Chunks::new(record.length, record.chunks.clone(), false);
+        let visitors = Arc::default();
         Ok(Arc::new(Archive::new(record, slot.bytes, Arc::new(data), chunks, visitors, Arc::clone(self))))
     }
 
     pub(super) fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
         let reservation = Reservation::take(self, length)?;
         let fail = |reason| Error::Io { doing: "begin", reason };
-        let mut name = [0; 8];
-        self.random.fill(&mut name).map_err(|_| fail(io::Error::other("no random bytes")))?;
-        let id = ArchiveId::new(u64::from_ne_bytes(name));
-        let path = self.layout.incoming_zip(key, id);
+        let id = self.new_name().map_err(fail)?;
+        let path = match length {
+            Some(length) if length >= NOTED_FROM => self.layout.partial_zip(key, id),
+            _ => self.layout.incoming_zip(key, id),
+        };
         let file = File::options().create_new(true).read(true).write(true).open(&path).map_err(fail)?;
         if let Some(length) = length {
             allocate(&file, length).map_err(|reason| {
@@ -156,13 +165,13 @@ impl Shared {
         let (key, id) = (draft.key(), draft.id());
         // Whoever looks at the files meanwhile may find half of it.
         self.shelf.lock().unchecked.comes(id);
-        if let Err(error) = self.bring_in(key, id) {
+        if let Err(error) = self.bring_in(draft.path(), key, id) {
             self.shelf.lock().unchecked.came(id);
             return Err(error);
         }
         let bytes = record.length.saturating_add(overhead);
         let (data, visitors) = (Arc::clone(draft.data()), Arc::clone(draft.visitors()));
-        let chunks = Chunks::new(record.length, true);
+        let chunks = Chunks::new(record.length, record.chunks.clone(), true);
         let archive = Arc::new(Archive::new(record.clone(), bytes, data, chunks, visitors, Arc::clone(self)));
         let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now, marks: record.facts.marks() };
         draft.reservation().lock().keep(bytes);
@@ -178,9 +187,9 @@ impl Shared {
         Ok((archive, replaced))
     }
 
-    fn bring_in(&self, key: Key, id: ArchiveId) -> io::Result<()> {
+    fn bring_in(&self, from: &Path, key: Key, id: ArchiveId) -> io::Result<()> {
         let zip = self.layout.zip(key, id);
-        fs::rename(self.layout.incoming_zip(key, id), &zip)?;
+        fs::rename(from, &zip)?;
         fs::rename(self.layout.incoming_rec(key, id), self.layout.rec(key, id)).inspect_err(|_| {
             // A zip that stays without its record is deleted by the next start.
             let _ = fs::remove_file(&zip);
@@ -250,6 +259,11 @@ impl Shared {
 
     /// Unlinks an archive's files, record first: without one, an archive is none.
     pub(super) fn unlink(&self, key: Key, slot: Option<Slot>) {
+        if let Some(slot) = slot
+            && self.shelf.lock().partial.remove(&slot.id)
+        {
+            return self.remove_partial(key, slot.id);
+        }
         for path in
             slot.iter().flat_map(|slot| [self.layout.rec(key, slot.id), self.layout.zip(key, slot.id)])
         {
@@ -268,7 +282,11 @@ impl Shared {
 
     /// Notes when archives were used, for those whose place in the order may have changed.
     pub(super) fn note_uses(&self) {
-        let slots = self.shelf.lock().shelf.drain_touched(NOTED);
+        let mut shelved = self.shelf.lock();
+        let mut slots = shelved.shelf.drain_touched(NOTED);
+        // The index speaks of whole archives alone.
+        slots.retain(|(_, slot)| !shelved.partial.contains(&slot.id));
+        drop(shelved);
         for (key, slot) in slots {
             self.index.put(key, slot);
         }

@@ -206,6 +206,11 @@ impl Shelf {
         self.taken = self.taken.saturating_add(bytes);
     }
 
+    /// Notes that an archive has become longer by bytes that are taken already.
+    pub fn grow(&mut self, key: Key, id: ArchiveId, bytes: u64) {
+        self.slots.grow(key, id, bytes);
+    }
+
     /// Gives bytes back: of a reservation that came to nothing, or of a file that is gone.
     pub fn release(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.taken, "{bytes} of {} bytes released", self.taken);

@@ -1,6 +1,6 @@
 //! The shelf with all that is decided under its lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use super::archive::Archive;
@@ -19,6 +19,8 @@ pub(super) struct Shelved {
     pub(super) open: HashMap<ArchiveId, Weak<Archive>>,
     pub(super) evicted: u64,
     pub(super) unchecked: Unchecked,
+    /// Archives of which only some chunks are here: their files lie elsewhere, until those are gone.
+    pub(super) partial: HashSet<ArchiveId>,
 }
 
 /// What is known of a key's archive.
@@ -45,7 +47,7 @@ impl Shelved {
     /// An empty shelf, and nothing looked at.
     pub(super) fn new(budget: u64) -> Self {
         let (shelf, unchecked) = (Shelf::new(budget), Unchecked::default());
-        Self { shelf, open: HashMap::new(), evicted: 0, unchecked }
+        Self { shelf, open: HashMap::new(), evicted: 0, unchecked, partial: HashSet::new() }
     }
 
     /// Where a key's archive is, used now.

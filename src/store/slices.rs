@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::archive::{Archive, Unsound};
+use super::archive::{Absent, Archive, Unsound};
 use super::chunks::Chunks;
 use super::data::{Data, Piece, SLICE, read_cold};
 use super::draft::{Draft, End, Progress, Rest};
@@ -27,6 +27,8 @@ pub struct Slices {
     left: Range<u64>,
     reading: Option<Reading>,
     comparing: Option<Comparing>,
+    /// Of a sparse archive all is read: its end is kept back until it was found right.
+    all: bool,
 }
 
 type Comparing = Pin<Box<dyn Future<Output = io::Result<Result<Bytes, Unsound>>> + Send>>;
@@ -38,8 +40,9 @@ impl fmt::Debug for Slices {
 }
 
 impl Slices {
-    pub(super) const fn new(archive: Arc<Archive>, range: Range<u64>) -> Self {
-        Self { archive, left: range, reading: None, comparing: None }
+    pub(super) fn new(archive: Arc<Archive>, range: Range<u64>) -> Self {
+        let all = archive.is_sparse() && range == (0..archive.record().length);
+        Self { archive, left: range, reading: None, comparing: None, all }
     }
 
     /// The mapping that they lie in, if they do and the kernel had better send them from there: a single slice. Of a long
@@ -60,13 +63,16 @@ impl Slices {
     }
 
     /// The next slice; an error means that the file can't give what its record promised. One that holds an [`Unsound`]
-    /// may be mended: then the same slice can be asked for again.
+    /// may be mended, and one that holds an [`Absent`] may come: then the same slice can be asked for again.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.left.is_empty() && self.reading.is_none() {
             return Poll::Ready(None);
         }
         let chunk = Chunks::of(self.left.start);
         let to = self.left.end.min(self.archive.chunks().bytes(chunk).end);
+        if let Some(absent) = self.absent(chunk, to) {
+            return Poll::Ready(Some(Err(io::Error::other(absent))));
+        }
         // A comparison that was begun is waited for even if its chunk was found sound meanwhile: what it brings is this
         // chunk's, and no later one's.
         let slice = if self.comparing.is_none() && self.archive.chunks().is_compared(chunk) {
@@ -78,6 +84,20 @@ impl Slices {
             self.left.start += to_u64(bytes.len());
         }
         Poll::Ready(Some(slice))
+    }
+
+    /// Why the next slice can't be had yet.
+    fn absent(&self, chunk: u64, to: u64) -> Option<Absent> {
+        if !self.archive.has(chunk) {
+            return Some(Absent::Chunk(chunk));
+        }
+        let ends = self.all && to == self.left.end;
+        (ends && self.archive.is_sparse()).then_some(Absent::Proof)
+    }
+
+    /// The bytes still to come.
+    pub fn left(&self) -> Range<u64> {
+        self.left.clone()
     }
 
     /// A slice of a chunk that is used for the first time since the archive was opened: read and compared off the

@@ -219,6 +219,15 @@ impl Slots {
         }
     }
 
+    /// Notes that an archive has become longer.
+    pub(super) fn grow(&mut self, key: Key, id: ArchiveId, bytes: u64) {
+        let number = self.number(key).map(|number| to_usize(number.into()));
+        let node = number.and_then(|number| self.nodes.get_mut(number)).and_then(Option::as_mut);
+        if let Some(node) = node.filter(|node| node.id == id) {
+            node.bytes = node.bytes.saturating_add(bytes);
+        }
+    }
+
     /// Notes that an archive's files are there.
     pub(super) fn check(&mut self, key: Key) {
         let number = self.number(key).map(|number| to_usize(number.into()));

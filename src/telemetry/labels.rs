@@ -84,6 +84,8 @@ impl From {
 pub enum Fill {
     /// In the store.
     Stored,
+    /// Its end is in the store; the rest comes as it is wanted.
+    Begun,
     /// GitLab refused the leader.
     Refused,
     /// What came isn't an archive.
@@ -105,8 +107,9 @@ pub enum Fill {
 }
 
 impl Fill {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Stored,
+        Self::Begun,
         Self::Refused,
         Self::NotArchive,
         Self::NoRoom,
@@ -121,6 +124,7 @@ impl Fill {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "stored",
+            Self::Begun => "begun",
             Self::Refused => "refused",
             Self::NotArchive => "not_archive",
             Self::NoRoom => "no_room",

@@ -5,6 +5,8 @@
 pub enum Outcome {
     /// Served from the store.
     Hit,
+    /// Served from the store, which fetched what it lacked.
+    Partial,
     /// Fetched from GitLab and stored on the way.
     Stored,
     /// Served from a fetch that somebody else had begun.
@@ -31,8 +33,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Hit,
+        Self::Partial,
         Self::Stored,
         Self::Collapsed,
         Self::Described,
@@ -50,6 +53,7 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Partial => "partial",
             Self::Stored => "stored",
             Self::Collapsed => "collapsed",
             Self::Described => "described",
@@ -68,6 +72,7 @@ impl Outcome {
     pub const fn cache_status(self) -> &'static str {
         match self {
             Self::Hit => "larder; hit",
+            Self::Partial => "larder; fwd=partial; stored",
             Self::Stored => "larder; fwd=miss; stored",
             Self::Collapsed => "larder; fwd=miss; collapsed",
             Self::Described | Self::Missed => "larder; fwd=miss",

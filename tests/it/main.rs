@@ -20,6 +20,7 @@ mod resume;
 mod room;
 mod scene;
 mod secrets;
+mod sparse;
 mod support;
 mod table;
 mod targets;

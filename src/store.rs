@@ -245,6 +245,10 @@ impl Store {
     async fn seek(&self, key: Key) -> bool {
         // The semaphore is never closed.
         let _turn = self.seeking.acquire().await;
+        // Of those who ask for one archive at once, the first has found it for all.
+        if self.holds(key).is_some() {
+            return true;
+        }
         let shared = Arc::clone(&self.shared);
         // One that dies has found nothing.
         let _ = crate::rt::blocking(move || shared.seek(key)).await;

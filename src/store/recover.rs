@@ -217,7 +217,8 @@ fn trim(shared: &Shared) -> usize {
 }
 
 /// What became of an archive that was found.
-enum Adoption {
+#[derive(Debug)]
+pub(super) enum Adoption {
     /// It is on the shelf, where there was this one before.
     Adopted(Option<Slot>),
     /// There is a newer one, or it was taken out.
@@ -260,22 +261,24 @@ impl Shared {
     /// Looks for a key's archive among the files, where the pass hasn't been yet. Deletes nothing: that is the pass's.
     /// Blocks.
     pub(super) fn seek(self: &Arc<Self>, key: Key) {
-        let Ok(found) = self.layout.of_key(key) else {
-            return;
-        };
-        let ids = found.into_iter().filter(|(_, found)| found.both()).map(|((_, id), _)| id);
-        let news = ids.filter(|id| self.shelf.lock().standing(key, *id) == Standing::News);
-        let slots = news.filter_map(|id| read(&self.layout, key, id).ok());
-        if let Some(slot) = slots.max_by_key(age)
+        if let Some(slot) = self.newest(key)
             && let Adoption::Adopted(None) = self.adopt(key, slot)
         {
             self.index.put(key, slot);
         }
     }
 
+    /// The newest archive that the files hold for a key and that is news. Blocks.
+    pub(super) fn newest(&self, key: Key) -> Option<Slot> {
+        let found = self.layout.of_key(key).ok()?;
+        let ids = found.into_iter().filter(|(_, found)| found.both()).map(|((_, id), _)| id);
+        let news = ids.filter(|id| self.shelf.lock().standing(key, *id) == Standing::News);
+        news.filter_map(|id| read(&self.layout, key, id).ok()).max_by_key(age)
+    }
+
     /// Puts an archive whose files were found on the shelf, if they are news still and it is the newest. Each look at what
     /// has happened meanwhile is under the one lock.
-    fn adopt(&self, key: Key, slot: Slot) -> Adoption {
+    pub(super) fn adopt(&self, key: Key, slot: Slot) -> Adoption {
         let mut shelved = self.shelf.lock();
         match shelved.standing(key, slot.id) {
             Standing::Void => return Adoption::Unwanted,

@@ -46,6 +46,19 @@ fn shelved(bench: &Bench) -> BTreeSet<PathBuf> {
     shelved.shelf.iter().flat_map(of).collect()
 }
 
+/// Waits until the bytes taken are those of the archives on the shelf: the cache of open archives lets go of one that was
+/// replaced a few rounds of its housekeeping later.
+fn settled(bench: &Bench) {
+    let bytes = bench.store.shared.shelf.lock().shelf.iter().map(|(_, slot)| slot.bytes).sum::<u64>();
+    for _ in 0..100_000 {
+        if bench.store.totals().bytes == bytes {
+            return;
+        }
+        bench.store.sweep();
+    }
+    panic!("{} bytes are taken and not {bytes}", bench.store.totals().bytes);
+}
+
 /// A directory with archives of these jobs, filled a second apart.
 async fn filled(jobs: impl IntoIterator<Item = u64>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -207,6 +220,70 @@ async fn what_is_taken_out_while_its_files_are_there_is_not_adopted_again() {
         assert_eq!(bench.store.totals().archives, 0);
         bench.store.unlink(taken).await;
         assert!(files(dir.path()).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_a_look_up_found_is_not_adopted_after_it_was_removed_however_late() {
+    for steps in [0, 1, usize::MAX] {
+        let dir = filled([LISTED_FIRST]).await;
+        lose_index(dir.path());
+        let bench = Bench::unchecked(dir.path(), ROOM);
+        let slot = bench.store.shared.newest(key(LISTED_FIRST)).unwrap();
+        bench.store.remove(key(LISTED_FIRST), None).await;
+        let _ = (0..steps).take_while(|_| bench.store.check_some()).count();
+        bench.store.shared.adopt(key(LISTED_FIRST), slot);
+        assert_eq!(bench.store.totals().archives, 0, "after {steps} steps");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_was_given_up_by_its_name_is_not_adopted_again() {
+    let dir = filled([LISTED_FIRST]).await;
+    lose_index(dir.path());
+    let bench = Bench::unchecked(dir.path(), ROOM);
+    let id = bench.store.find(key(LISTED_FIRST)).await.unwrap().id();
+    let taken = bench.store.take_out(key(LISTED_FIRST), Some(id)).unwrap();
+    bench.check();
+    assert_eq!((bench.store.totals().archives, files(dir.path()).len()), (0, 0));
+    bench.store.unlink(taken).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_on_another_thread_and_the_stores_use_come_to_the_same_end() {
+    let full = filled(1..=120).await;
+    for index in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(full.path(), dir.path());
+        if !index {
+            lose_index(dir.path());
+        }
+        let bench = Bench::unchecked(dir.path(), ROOM);
+        let runtime = tokio::runtime::Handle::current();
+        let uses = async |part: u64| {
+            for job in (1..=120).filter(|job| job % 4 == part) {
+                match job % 3 {
+                    0 => bench.store.remove(key(job), None).await,
+                    1 => drop(bench.fill(job, &pattern(2000)).await.unwrap()),
+                    _ => assert_eq!(bench.read(job).await, Some(pattern(1000)), "{job}"),
+                }
+            }
+        };
+        tokio::task::block_in_place(|| {
+            std::thread::scope(|threads| {
+                threads.spawn(|| bench.check());
+                for part in 0..4 {
+                    let (uses, runtime) = (&uses, &runtime);
+                    threads.spawn(move || runtime.block_on(uses(part)));
+                }
+            });
+        });
+        for job in 1..=120 {
+            let expected = [None, Some(2000), Some(1000)][usize::try_from(job % 3).unwrap()];
+            assert_eq!(bench.read(job).await, expected.map(pattern), "{job}");
+        }
+        assert_eq!(files(dir.path()), shelved(&bench));
+        settled(&bench);
     }
 }
 

@@ -148,6 +148,7 @@ fn record(criterion: &mut Criterion) {
         kept: Kept::default(),
         class: Class::Job,
         chunks,
+        present: None,
     };
     let encoded = record.encode().unwrap();
     group.throughput(Throughput::Bytes(encoded.len().try_into().unwrap()));

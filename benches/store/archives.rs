@@ -55,6 +55,7 @@ pub(crate) fn record(n: u64) -> Record {
         kept: Kept::default(),
         class: Class::Job,
         chunks: vec![XxHash3_128::oneshot(&EMPTY)],
+        present: None,
     }
 }
 

@@ -151,6 +151,12 @@ impl Arrival {
         self.complete.get().unwrap_or(&self.facts)
     }
 
+    /// Whether a part of it can be told from one of another archive: by its job, or by what GitLab says of it. What a ref leads
+    /// to may be another job's the next time.
+    pub(super) const fn can_be_told(&self) -> bool {
+        !self.class.is_by_ref() || self.facts.identifies()
+    }
+
     /// The digest that GitLab gave with it. An object store's own tag isn't one.
     pub(super) fn told(&self) -> Option<Sha256> {
         self.facts.etag.as_ref().and_then(Etag::digest)

@@ -69,7 +69,7 @@ impl Line {
 impl Fills {
     /// Asks for the rest of an archive whose transfer has broken off, in the name of whoever waits for it.
     pub(super) async fn resume(&self, arrival: &Arrival, line: &mut Line) -> Result<Resumed, Lost> {
-        let length = arrival.facts().length.ok_or(Lost::GivenUp)?;
+        let length = arrival.facts().length.filter(|_| arrival.can_be_told()).ok_or(Lost::GivenUp)?;
         let from = line.from().min(length.saturating_sub(1));
         loop {
             let Some(wait) = line.patience.next(self.means.clock.now(), chance()) else {

@@ -43,6 +43,10 @@ impl Fills {
         if part.range.end != length || (part.range.start == 0 && length > FIRST) {
             return None;
         }
+        if leader.question.class.is_by_ref() && !part.facts.identifies() {
+            // Later parts could be another job's, and nothing would tell.
+            return None;
+        }
         if self.means.store.join(leader.question.key, &part.facts, known).await {
             return Some((Led::Joined, Fill::Joined));
         }

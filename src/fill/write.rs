@@ -93,7 +93,7 @@ impl Job {
 
     fn note(&self, writer: &Writer) {
         let (facts, draft) = (self.arrival.facts().clone(), self.arrival.draft());
-        let Some(length) = facts.length else {
+        let Some(length) = facts.length.filter(|_| self.arrival.can_be_told()) else {
             return;
         };
         if let Err(error) = self.store.note_draft(draft, self.record(facts, length, Vec::new()), writer) {
@@ -104,7 +104,8 @@ impl Job {
     /// The rest doesn't come: what is here stays for whoever asks next, unless it is of an archive that is no more.
     fn broken(&self, writer: &Writer, changed: bool) -> Done {
         let (facts, draft) = (self.arrival.facts().clone(), self.arrival.draft());
-        if let (Some(length), false) = (facts.length, changed) {
+        let lost = changed || !self.arrival.can_be_told();
+        if let (Some(length), false) = (facts.length, lost) {
             let still = |place: &mut dyn FnMut()| {
                 self.access.epochs().if_still(draft.key(), self.epoch, place);
             };

@@ -6,7 +6,7 @@ mod hostile;
 
 use std::time::Duration;
 
-use gitlab_standin::{Archive, Class, Etag, Member, Storage};
+use gitlab_standin::{Archive, Class, Effect, Etag, Fault, Member, Storage};
 use http::Method;
 use larder::config::Config;
 
@@ -120,7 +120,11 @@ async fn each_file_is_what_gitlab_gives_cold_and_hot() {
             }
             if !hot {
                 scene.larder.stored(1).await;
-                assert_eq!(scene.transfers(), 1, "{storage:?}: fetched beside the first file");
+                assert_eq!(
+                    (scene.openings(), scene.transfers()),
+                    (1, 0),
+                    "{storage:?}: fetched beside the first file"
+                );
             }
         }
     }
@@ -215,11 +219,13 @@ async fn a_file_is_fetched_alone_where_the_operator_says_so_or_the_archive_is_fa
     let large =
         Archive::runner([Member::stored("small.txt", "small"), Member::stored("large.bin", noise(65 << 20))]);
     let scene = Scene::start(Storage::Local { etag: Etag::Sha256 }, large).await;
+    scene.gitlab.fault(Fault::new(Effect::IgnoreRange).on(Class::JobArchive));
     for _ in 0..3 {
         let reply = scene.get_entry("small.txt").await;
         assert_eq!((&reply.body[..], reply.cache()), (&b"small"[..], "larder; fwd=miss"));
     }
     scene.larder.counted("larder_fills_total{result=\"too_large\"}", 1).await;
+    assert_eq!(scene.openings(), 1, "it can't be had in parts");
     assert_eq!(scene.get_entry("small.txt").await.cache(), "larder; fwd=miss");
     assert!(scene.transfers() <= 2, "that it is too large is remembered: {}", scene.transfers());
 }

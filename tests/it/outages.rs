@@ -63,6 +63,7 @@ fn impatient(config: &mut Config) {
     config.upstream.connect_timeout = Duration::from_millis(50);
     config.upstream.read_timeout = Duration::from_millis(50);
     config.upstream.answer_timeout = Duration::from_millis(50);
+    config.upstream.resume_timeout = Duration::ZERO;
 }
 
 #[tokio::test]

@@ -127,7 +127,9 @@ async fn a_cold_file_by_ref_brings_the_archive_in() {
         branch.scene.larder.stored(1).await;
         assert_eq!(branch.get(FILE).await.cache(), "larder; hit", "{storage:?}");
         assert_eq!(branch.get(ARCHIVE).await.cache(), "larder; hit", "{storage:?}");
-        assert_eq!(branch.transfers(), 1, "{storage:?}");
+        // Where GitLab tells one archive from another, it was had in parts.
+        let whole = usize::from(matches!(storage, Storage::Local { etag: Etag::Weak }));
+        assert_eq!(branch.transfers(), whole, "{storage:?}");
     }
 }
 

@@ -112,6 +112,14 @@ impl Scene {
             .count()
     }
 
+    /// How often the archive was begun with its end, where its bytes are.
+    pub(crate) fn openings(&self) -> usize {
+        let elsewhere = matches!(self.storage, Storage::Redirect { .. });
+        let begins = |seen: &&Seen| seen.header("range") == Some("bytes=-262144");
+        let asked = self.gitlab.requests();
+        asked.iter().filter(|seen| (seen.class == Class::Object) == elsewhere).filter(begins).count()
+    }
+
     /// How many artifact questions GitLab was asked, of any kind.
     pub(crate) fn questions(&self) -> u64 {
         let counters = self.gitlab.counters();

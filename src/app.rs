@@ -210,6 +210,7 @@ fn metrics_page(proxy: Arc<Proxy>, budget: u64) -> admin::Metrics {
             budget_bytes: budget,
             evicted: totals.evicted,
             unchecked: totals.unchecked.into(),
+            writable: totals.writable,
             grants: proxy.access.remembered(),
             fills: proxy.fills.count(),
         })

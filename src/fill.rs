@@ -34,7 +34,7 @@ use crate::grant::{Etag, Facts, Grant};
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use crate::route::Question;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{Metrics, metrics};
 use crate::upstream::{self, Upstream};
 
@@ -114,6 +114,8 @@ pub enum Joined {
     Landed,
     /// Too many fills are under way.
     Full,
+    /// The disk refuses archives, and was tried a moment ago.
+    Refusing,
 }
 
 impl Fills {
@@ -139,6 +141,10 @@ impl Fills {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return Joined::Full;
         };
+        if !self.means.store.may_try() {
+            self.means.metrics.unstored(metrics::Unstored::Disk);
+            return Joined::Refusing;
+        }
         let flight = Arc::new(Flight::new(key));
         flights.insert(key, Arc::clone(&flight));
         drop(flights);
@@ -163,7 +169,7 @@ impl Fills {
         }
         match self.join_or_lead(leader, known) {
             Joined::Lead(led) => matches!(led.await, Ok(Led::Joined)),
-            Joined::Follow(_) | Joined::Landed | Joined::Full => false,
+            Joined::Follow(_) | Joined::Landed | Joined::Full | Joined::Refusing => false,
         }
     }
 
@@ -226,7 +232,7 @@ impl Fills {
         let draft = match self.means.store.draft(leader.question.key, opened.facts.length).await {
             Ok(draft) => draft,
             Err(error) => {
-                tracing::debug!(%error, "an archive isn't stored");
+                self.not_stored(&error);
                 let led = opened.relay(leader.takes_redirect, metrics::Fill::NoRoom);
                 return self.end(flight, tell, led, metrics::Fill::NoRoom);
             }
@@ -244,6 +250,14 @@ impl Fills {
         let _ = tell.send(Led::Growing(Arc::clone(&arrival), grant, opened.fresh()));
         flight.set(Stage::Growing(Arc::clone(&arrival)));
         self.pump(Arc::clone(flight), opened, draft, arrival, asked.epoch).await
+    }
+
+    /// Counts an archive that isn't stored. What the disk has to do with it is said once, by the store.
+    fn not_stored(&self, error: &store::Error) {
+        tracing::debug!(%error, "an archive isn't stored");
+        if let Some(why) = error.unstored() {
+            self.means.metrics.unstored(why);
+        }
     }
 
     fn end(

@@ -9,6 +9,7 @@ mod archive;
 mod chunks;
 mod claim;
 mod data;
+mod disk;
 mod draft;
 mod gaps;
 mod index;
@@ -53,6 +54,8 @@ use crate::clock::Clock;
 use crate::grant::{Facts, Sha256};
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
+use crate::telemetry::metrics::Unstored;
+use disk::Disk;
 use layout::Layout;
 use recover::Pass;
 use room::{Limits, Shared};
@@ -132,6 +135,27 @@ pub enum Error {
     Record(#[from] record::BadRecord),
 }
 
+impl Error {
+    /// The disk's refusal; a file that is too long for it is the archive's fault.
+    fn io(doing: &'static str, reason: io::Error) -> Self {
+        if reason.kind() == io::ErrorKind::FileTooLarge {
+            return Self::NoRoom(NoRoom::File);
+        }
+        Self::Io { doing, reason }
+    }
+
+    /// Why an archive isn't stored; `None` if the archive itself isn't what it should be.
+    pub const fn unstored(&self) -> Option<Unstored> {
+        match self {
+            Self::NoRoom(NoRoom::Budget { .. }) => Some(Unstored::Budget),
+            Self::NoRoom(NoRoom::Disk { .. }) => Some(Unstored::MinFree),
+            Self::NoRoom(NoRoom::Object { .. } | NoRoom::File) => Some(Unstored::TooLong),
+            Self::Io { .. } | Self::Directory { .. } | Self::InUse { .. } => Some(Unstored::Disk),
+            Self::TooLong | Self::TooShort | Self::OtherDigest | Self::OtherBytes | Self::Record(_) => None,
+        }
+    }
+}
+
 /// Sizes for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
@@ -143,6 +167,8 @@ pub struct Totals {
     pub evicted: u64,
     /// Shards, of 256, whose files haven't been looked at since the start: what lies there may not be counted yet.
     pub unchecked: u16,
+    /// Whether the disk took the last archive that was tried.
+    pub writable: bool,
 }
 
 /// Archives that are out of sight and whose files are still there.
@@ -180,7 +206,8 @@ impl Store {
         let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
         recover::sweep_incoming(&layout).map_err(fail)?;
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
-        let shared = Arc::new(Shared::new(layout, settings.read, limits, settings.max_size));
+        let disk = Arc::new(Disk::new(clock.clone()));
+        let shared = Arc::new(Shared::new(layout, settings.read, limits, settings.max_size, disk));
         shared.adopt_partial().map_err(fail)?;
         Ok(Self {
             shared,
@@ -278,16 +305,32 @@ impl Store {
         }
     }
 
+    /// Whether an archive that would have to be fetched may be brought to the disk now. While that refuses, one every
+    /// few seconds may be: whoever gets a yes should go on to [`Self::draft`].
+    pub fn may_try(&self) -> bool {
+        self.shared.disk.may_try()
+    }
+
     /// Makes room for an archive that is about to arrive. Its name is new.
     pub async fn draft(&self, key: Key, length: Option<u64>) -> Result<Arc<Draft>, Error> {
         let shared = Arc::clone(&self.shared);
         let made = crate::rt::blocking(move || shared.draft(key, length)).await;
-        made.map_err(|reason| Error::Io { doing: "begin", reason })?.map(Arc::new)
+        let made = made.map_err(|reason| Error::io("begin", reason)).flatten();
+        made.map(Arc::new).inspect_err(|error| self.shared.disk.failed(error))
     }
 
     /// Puts a whole draft into the store if `still` says that nothing has overtaken it; `still` must call what it is
     /// given, once, or not at all. Returns the archive; `None` if it was overtaken. Blocks.
     pub fn commit(
+        &self,
+        draft: &Draft,
+        record: &Record,
+        still: impl FnOnce(&mut dyn FnMut()),
+    ) -> Result<Option<Arc<Archive>>, Error> {
+        self.bring(draft, record, still).map_err(|error| draft.trial().failed(error))
+    }
+
+    fn bring(
         &self,
         draft: &Draft,
         record: &Record,
@@ -302,11 +345,14 @@ impl Store {
             let _ = fs::remove_file(self.shared.layout.incoming_rec(draft.key(), draft.id()));
             return Ok(None);
         };
-        let (archive, replaced) = published.map_err(|reason| Error::Io { doing: "store", reason })?;
-        let directory = self.shared.layout.shard(draft.key());
-        layout::sync_directory(&directory).map_err(|reason| Error::Io { doing: "sync", reason })?;
+        let (archive, replaced) = published.map_err(|reason| Error::io("store", reason))?;
         self.shared.hot.insert(draft.key(), Arc::clone(&archive));
         self.shared.unlink(draft.key(), replaced);
+        // It can be found already. Whether its names outlive a crash is the disk's affair: then a start doesn't find it.
+        match layout::sync_directory(&self.shared.layout.shard(draft.key())) {
+            Ok(()) => draft.trial().succeeded(),
+            Err(reason) => drop(draft.trial().failed(Error::io("sync", reason))),
+        }
         Ok(Some(archive))
     }
 
@@ -419,6 +465,7 @@ impl Store {
             bytes: shelved.shelf.taken(),
             evicted: shelved.evicted,
             unchecked: shelved.unchecked.shards(),
+            writable: !self.shared.disk.is_refusing(),
         }
     }
 

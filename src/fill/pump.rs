@@ -60,8 +60,13 @@ impl Fills {
                 Fill::Damaged
             }
             Ok(Done::Unstored(error, unwritten)) => {
-                tracing::warn!(%error, "an archive can't be stored: whoever reads it gets the rest from GitLab");
+                self.not_stored(&error);
                 draft.leave(rest(unwritten.into_iter().chain(left).collect::<Vec<_>>().into_iter(), body));
+                Fill::Unstored
+            }
+            // Its readers have all of it.
+            Ok(Done::Uncommitted(error)) => {
+                self.not_stored(&error);
                 Fill::Unstored
             }
             Err(_) => {

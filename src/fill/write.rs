@@ -22,6 +22,8 @@ pub(super) enum Done {
     Overtaken,
     /// The disk took no more; these frames weren't written.
     Unstored(Error, Vec<Bytes>),
+    /// All of it is there, and the store doesn't take it.
+    Uncommitted(Error),
     /// Its bytes aren't those whose digest GitLab gave, or aren't all of one archive.
     Damaged,
     /// The source ended too early, or lied about its length.
@@ -169,11 +171,7 @@ impl Job {
                 Done::Stored
             }
             Ok(None) => Done::Overtaken,
-            // Its readers have all of it; only the store goes without.
-            Err(error) => {
-                tracing::warn!(%error, "an archive can't be stored");
-                Done::Overtaken
-            }
+            Err(error) => Done::Uncommitted(error),
         }
     }
 

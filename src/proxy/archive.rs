@@ -108,7 +108,7 @@ impl Asking<'_> {
         };
         match self.proxy.fills.join_or_lead(leader, self.known) {
             Joined::Landed => Step::Again,
-            Joined::Full => Step::Pass(Outcome::NoRoom),
+            Joined::Full | Joined::Refusing => Step::Pass(Outcome::NoRoom),
             Joined::Follow(flight) => self.follow(&flight).await,
             Joined::Lead(led) => match led.await {
                 Ok(led) => self.lead(led),

@@ -21,6 +21,7 @@ use twox_hash::xxhash3_128;
 
 use super::Error;
 use super::data::Data;
+use super::disk::Trial;
 use super::record::CHUNK;
 use super::reserve::Reservation;
 use super::slices::Growing;
@@ -79,6 +80,7 @@ pub struct Draft {
     path: PathBuf,
     progress: watch::Sender<Progress>,
     reservation: Mutex<Reservation>,
+    trial: Trial,
     rest: Mutex<Option<Rest>>,
     visitors: Arc<Visitors>,
     /// Whether its end is kept back until all of it was found right.
@@ -96,6 +98,7 @@ impl Draft {
         data: Data,
         path: PathBuf,
         reservation: Reservation,
+        trial: Trial,
     ) -> Self {
         let (progress, _) = watch::channel(Progress { written: 0, end: End::Growing });
         let (data, reservation) = (Arc::new(data), Mutex::new(reservation));
@@ -107,6 +110,7 @@ impl Draft {
             path,
             progress,
             reservation,
+            trial,
             rest: Mutex::new(None),
             visitors: Arc::default(),
             guarded: AtomicBool::new(false),
@@ -216,6 +220,10 @@ impl Draft {
         &self.data
     }
 
+    pub(super) const fn trial(&self) -> &Trial {
+        &self.trial
+    }
+
     pub(super) const fn reservation(&self) -> &Mutex<Reservation> {
         &self.reservation
     }
@@ -284,7 +292,7 @@ impl Writer {
             .data
             .file()
             .write_all_at(bytes, self.at)
-            .map_err(|reason| Error::Io { doing: "write", reason })?;
+            .map_err(|reason| self.draft.trial.failed(Error::io("write", reason)))?;
         self.hash(bytes);
         self.digest.update(bytes);
         self.at = end;

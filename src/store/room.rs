@@ -17,6 +17,7 @@ use ring::rand::SystemRandom;
 use super::archive::Archive;
 use super::chunks::Chunks;
 use super::data::Data;
+use super::disk::Disk;
 use super::draft::Draft;
 use super::index::{Index, QUEUE};
 use super::layout::Layout;
@@ -57,6 +58,7 @@ pub(super) struct Shared {
     /// Whoever looks at the files is to stop.
     pub(super) closing: AtomicBool,
     pub(super) random: SystemRandom,
+    pub(super) disk: Arc<Disk>,
 }
 
 /// Uses noted at a time, the oldest first: the index takes no more without making someone wait.
@@ -71,11 +73,17 @@ const OPEN: u64 = 1024;
 
 impl Shared {
     /// An empty store, whatever its files hold.
-    pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, budget: u64) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        mode: ReadMode,
+        limits: Limits,
+        budget: u64,
+        disk: Arc<Disk>,
+    ) -> Self {
         let (index, shelf) = (Index::new(layout.index()), Mutex::new(Shelved::new(budget)));
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
         let (closing, random) = (AtomicBool::new(false), SystemRandom::new());
-        Self { layout, mode, limits, index, shelf, hot, closing, random }
+        Self { layout, mode, limits, index, shelf, hot, closing, random, disk }
     }
 
     /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
@@ -123,27 +131,32 @@ impl Shared {
     }
 
     pub(super) fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
-        let reservation = Reservation::take(self, length)?;
-        let fail = |reason| Error::Io { doing: "begin", reason };
+        let trial = self.disk.trial();
+        let fail = |reason| Error::io("begin", reason);
         let id = self.new_name().map_err(fail)?;
         let path = match length {
             Some(length) if length >= NOTED_FROM => self.layout.partial_zip(key, id),
             _ => self.layout.incoming_zip(key, id),
         };
+        // Before anything is evicted for it: on a disk that takes no file that would be in vain, and can't be undone.
         let file = File::options().create_new(true).read(true).write(true).open(&path).map_err(fail)?;
-        if let Some(length) = length {
-            allocate(&file, length).map_err(|reason| {
-                let _ = fs::remove_file(&path);
-                fail(reason)
-            })?;
-        }
+        let reserved = self.reserve(&file, length).inspect_err(|_| drop(fs::remove_file(&path)))?;
         let data = Data::new(file, length, self.mode);
-        Ok(Draft::new(key, id, length, data, path, reservation))
+        Ok(Draft::new(key, id, length, data, path, reserved, trial))
+    }
+
+    /// Room for a draft's bytes, in the budget and, if it is known how many they are, on the disk.
+    fn reserve(self: &Arc<Self>, file: &File, length: Option<u64>) -> Result<Reservation, Error> {
+        let reservation = Reservation::take(self, length)?;
+        if let Some(length) = length {
+            allocate(file, length).map_err(|reason| Error::io("begin", reason))?;
+        }
+        Ok(reservation)
     }
 
     /// Brings a draft and its record to the disk, still out of sight.
     pub(super) fn seal(&self, draft: &Draft, encoded: &[u8]) -> Result<(), Error> {
-        let io = |reason| Error::Io { doing: "sync", reason };
+        let io = |reason| Error::io("sync", reason);
         self.layout.make_shard(draft.key()).map_err(io)?;
         draft.data().file().sync_all().map_err(io)?;
         let path = self.layout.incoming_rec(draft.key(), draft.id());
@@ -189,10 +202,13 @@ impl Shared {
 
     fn bring_in(&self, from: &Path, key: Key, id: ArchiveId) -> io::Result<()> {
         let zip = self.layout.zip(key, id);
-        fs::rename(from, &zip)?;
-        fs::rename(self.layout.incoming_rec(key, id), self.layout.rec(key, id)).inspect_err(|_| {
-            // A zip that stays without its record is deleted by the next start.
-            let _ = fs::remove_file(&zip);
+        let rec = self.layout.incoming_rec(key, id);
+        let renamed = fs::rename(from, &zip).and_then(|()| fs::rename(&rec, self.layout.rec(key, id)));
+        renamed.inspect_err(|_| {
+            // Without its record it is no archive, and nothing counts its bytes any more.
+            for path in [&rec, &zip] {
+                let _ = fs::remove_file(path);
+            }
         })
     }
 

@@ -35,6 +35,9 @@ pub enum NoRoom {
         /// The longest that is stored.
         longest: u64,
     },
+    /// It is longer than a file may be there.
+    #[error("the archive is longer than a file may be in the cache directory")]
+    File,
 }
 
 /// An archive's place in the store. Of times after 2106 it is remembered that they are later than all others.

@@ -27,7 +27,7 @@ use crate::key::{ArchiveId, Key};
 use crate::num::{to_u64, to_usize};
 
 fn io(doing: &'static str) -> impl Fn(io::Error) -> Error {
-    move |reason| Error::Io { doing, reason }
+    move |reason| Error::io(doing, reason)
 }
 
 impl Shared {
@@ -41,7 +41,10 @@ impl Shared {
         let overhead = to_u64(record.encode()?.len());
         self.make_room(overhead)?;
         let made = self.make(&record).map_err(fail);
-        let file = made.inspect_err(|_| self.shelf.lock().shelf.release(overhead))?;
+        let file = made.inspect_err(|error| {
+            self.disk.failed(error);
+            self.shelf.lock().shelf.release(overhead);
+        })?;
         Ok(self.unplaced(record, file, overhead))
     }
 

@@ -7,6 +7,8 @@ use crate::clock::Moment;
 use crate::grant::{Epoch, Grant, Yes};
 use crate::key::JobId;
 
+mod refusals;
+
 fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
     Settings {
         dir: dir.to_owned(),
@@ -134,7 +136,8 @@ async fn an_overtaken_draft_is_not_stored_and_leaves_nothing() {
     drop(draft);
     assert_eq!(bench.read(42).await, None);
     assert_eq!(fs::read_dir(dir.path().join("test/incoming")).unwrap().count(), 0);
-    assert_eq!(bench.store.totals(), Totals { archives: 0, bytes: 0, evicted: 0, unchecked: 0 });
+    let empty = Totals { archives: 0, bytes: 0, evicted: 0, unchecked: 0, writable: true };
+    assert_eq!(bench.store.totals(), empty);
 }
 
 #[tokio::test]

@@ -161,6 +161,32 @@ impl Resume {
     }
 }
 
+/// Why an archive that was fetched, or might have been, isn't stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unstored {
+    /// It doesn't fit `cache.max_size` beside what is in use.
+    Budget,
+    /// It would leave less than `cache.min_free`.
+    MinFree,
+    /// It is longer than `cache.max_object`, or than a file may be.
+    TooLong,
+    /// The disk refused it, or had refused another one a moment ago.
+    Disk,
+}
+
+impl Unstored {
+    pub(super) const ALL: [Self; 4] = [Self::Budget, Self::MinFree, Self::TooLong, Self::Disk];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::MinFree => "min_free",
+            Self::TooLong => "too_long",
+            Self::Disk => "disk",
+        }
+    }
+}
+
 /// What came of a damaged chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mend {

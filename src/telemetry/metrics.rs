@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use super::labels::{Fill, From, Grant, Mend, Probe, Resume, Route};
+pub use super::labels::{Fill, From, Grant, Mend, Probe, Resume, Route, Unstored};
 use super::outcome::Outcome;
 
 /// Sizes that are read when metrics are asked for.
@@ -28,6 +28,8 @@ pub struct Sizes {
     pub evicted: u64,
     /// Shards of the store whose files haven't been looked at since the start.
     pub unchecked: u64,
+    /// Whether the disk took the last archive that was tried.
+    pub writable: bool,
     /// Grants remembered.
     pub grants: u64,
     /// Fills under way.
@@ -43,6 +45,7 @@ pub struct Metrics {
     served: Counters<From>,
     fetched: Counter,
     fills: Counters<Fill>,
+    unstored: Counters<Unstored>,
     mends: Counters<Mend>,
     resumes: Counters<Resume>,
     probes: Counters<Probe>,
@@ -52,7 +55,7 @@ pub struct Metrics {
     evictions: Counter,
     /// Connections open now.
     pub connections: Gauge,
-    sizes: [Gauge; 6],
+    sizes: [Gauge; 7],
 }
 
 impl Default for Metrics {
@@ -66,6 +69,8 @@ impl Default for Metrics {
         let fetched = Counter::default();
         registry.register_with_unit("fetched", "Body bytes fetched by fills", Unit::Bytes, fetched.clone());
         let fills = family(&mut registry, "fills", "Fills by result");
+        let unstored =
+            family(&mut registry, "unstored_archives", "Archives that were passed on without being stored");
         let mends = family(&mut registry, "damaged_chunks", "Damaged chunks of archives by result");
         let resumes = family(&mut registry, "resumes", "Transfers that broke off by what came of it");
         let probes = family(&mut registry, "probes", "Questions to GitLab about access by result");
@@ -95,6 +100,7 @@ impl Default for Metrics {
             served: Counters::of(&served, &From::ALL, |from| vec![("source", from.as_str())]),
             fetched,
             fills: Counters::of(&fills, &Fill::ALL, |fill| vec![("result", fill.as_str())]),
+            unstored: Counters::of(&unstored, &Unstored::ALL, |why| vec![("reason", why.as_str())]),
             mends: Counters::of(&mends, &Mend::ALL, |mend| vec![("result", mend.as_str())]),
             resumes: Counters::of(&resumes, &Resume::ALL, |resume| vec![("result", resume.as_str())]),
             probes: Counters::of(&probes, &Probe::ALL, |probe| vec![("result", probe.as_str())]),
@@ -146,12 +152,13 @@ fn histograms(
     family
 }
 
-fn sizes(registry: &mut Registry) -> [Gauge; 6] {
+fn sizes(registry: &mut Registry) -> [Gauge; 7] {
     [
         ("store_archives", "Archives in the store"),
         ("store_size_bytes", "Bytes taken of the store's budget"),
         ("store_budget_bytes", "The store's budget"),
         ("store_shards_unchecked", "Shards, of 256, whose files haven't been looked at since the start"),
+        ("store_writable", "1 unless the disk refused the last archive that was tried"),
         ("grants_remembered", "Grants remembered now"),
         ("fills_running", "Fills under way now"),
     ]
@@ -189,6 +196,11 @@ impl Metrics {
         self.fills.add(result, 1);
     }
 
+    /// An archive isn't stored.
+    pub fn unstored(&self, why: Unstored) {
+        self.unstored.add(why, 1);
+    }
+
     /// A chunk was found damaged.
     pub fn mend(&self, result: Mend) {
         self.mends.add(result, 1);
@@ -221,8 +233,8 @@ impl Metrics {
 
     /// All metrics in the `OpenMetrics` text format, which Prometheus reads.
     pub fn render(&self, sizes: Sizes) -> String {
-        let Sizes { archives, store_bytes, budget_bytes, unchecked, grants, fills, .. } = sizes;
-        let now = [archives, store_bytes, budget_bytes, unchecked, grants, fills];
+        let Sizes { archives, store_bytes, budget_bytes, unchecked, writable, grants, fills, .. } = sizes;
+        let now = [archives, store_bytes, budget_bytes, unchecked, writable.into(), grants, fills];
         for (gauge, value) in self.sizes.iter().zip(now) {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

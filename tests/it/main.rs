@@ -17,6 +17,7 @@ mod planting;
 mod raw;
 mod refs;
 mod resume;
+mod refusals;
 mod room;
 mod scene;
 mod secrets;

@@ -7,10 +7,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::thread::JoinHandle;
 
 use gitlab_standin::{
     Archive, GitLab, JobId, JobStatus, Level, Listening, ProjectId, Scope, Server, Setup, Storage, Visibility,
 };
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 /// Held while a process begins: until then it shares this process's listening sockets, and their ports aren't free.
@@ -25,6 +27,8 @@ pub(crate) fn spawn(command: &mut Command) -> Child {
 /// A running larder. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
+    /// What it says after it has begun to listen.
+    log: Option<JoinHandle<Vec<Value>>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -50,13 +54,20 @@ pub(crate) fn command(upstream: &str, dir: &Path) -> Command {
 impl Process {
     /// Starts it and waits until it says where it listens.
     pub(crate) fn start(upstream: &str, dir: &Path) -> Self {
-        let mut child = spawn(command(upstream, dir).stdout(Stdio::null()).stderr(Stdio::piped()));
+        Self::run(&mut command(upstream, dir))
+    }
+
+    /// The same with a command that has been changed.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = listening(&mut log, "listening");
         let admin = listening(&mut log, "admin listening");
         // A log that nobody reads would stop the process.
-        std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        Self { child, address, admin }
+        let log = std::thread::spawn(move || {
+            log.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+        });
+        Self { child, log: Some(log), address, admin }
     }
 
     /// SIGKILL.
@@ -74,6 +85,26 @@ impl Process {
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
+    }
+
+    /// Ends it in order; returns what it said, line by line.
+    pub(crate) fn finish(mut self) -> Vec<Value> {
+        self.terminate();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.log.take().unwrap().join().unwrap()
+    }
+
+    /// Its process ID.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A line of its metrics page, as it stands there.
+    pub(crate) fn metric(&self, name: &str) -> Option<String> {
+        let mut page = Download::new(self.admin, "GET", "/metrics", &[]);
+        assert_eq!(page.head(), 200);
+        let page = String::from_utf8(page.rest().unwrap()).unwrap();
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
     }
 
     /// The most memory it ever had, KiB.
@@ -95,7 +126,7 @@ impl Drop for Process {
 fn listening(log: &mut impl BufRead, message: &str) -> SocketAddr {
     for line in log.lines() {
         let line = line.unwrap();
-        let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let entry: Value = serde_json::from_str(&line).unwrap();
         let fields = if entry["fields"].is_object() { &entry["fields"] } else { &entry };
         if fields["message"] == message {
             return fields["address"].as_str().unwrap().parse().unwrap();
@@ -190,12 +221,32 @@ impl Download {
         fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
     }
 
-    /// The body, of the length that the head says; an error if it breaks off.
+    /// The body, of the length that the head says, or in chunks; an error if it breaks off.
     pub(crate) fn rest(mut self) -> io::Result<Vec<u8>> {
+        if self.field("transfer-encoding").is_some() {
+            return self.chunks();
+        }
         let length: usize = self.field("content-length").expect("a length").parse().unwrap();
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body)?;
         Ok(body)
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut size = String::new();
+            self.reader.read_line(&mut size)?;
+            let size = usize::from_str_radix(size.trim_end(), 16).map_err(io::Error::other)?;
+            let begins = body.len();
+            // With the line's end behind it.
+            body.resize(begins + size + 2, 0);
+            self.reader.read_exact(&mut body[begins..])?;
+            body.truncate(begins + size);
+            if size == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     /// The stream, to send or read more.

@@ -151,7 +151,11 @@ impl Archive {
         }
         self.shared.grow(self, to_u64(bytes.len()))?;
         let written = self.data.file().write_all_at(bytes, range.start);
-        written.map_err(|reason| Error::Io { doing: "write", reason })?;
+        written.map_err(|reason| {
+            let error = Error::io("write", reason);
+            self.shared.disk.failed(&error);
+            error
+        })?;
         self.chunks.came(chunk, sum_of(bytes));
         if let Some(gaps) = &self.gaps {
             gaps.came(chunk);

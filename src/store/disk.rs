@@ -1,0 +1,76 @@
+//! Whether the disk takes archives.
+//!
+//! A full or read-only disk costs speed, never an answer, and not a line a request either: its refusal is said once,
+//! its end once. While it lasts, an archive is tried every few seconds and all others pass.
+
+mod spell;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Error;
+use crate::clock::Clock;
+use spell::Spell;
+
+/// The disk, as far as it has been tried.
+#[derive(Debug)]
+pub(super) struct Disk {
+    spell: Mutex<Spell>,
+    clock: Clock,
+}
+
+/// One archive's way to the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Trial {
+    disk: Arc<Disk>,
+    refusals: u64,
+}
+
+impl Disk {
+    /// A disk that takes archives, until it is found not to.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { spell: Mutex::default(), clock }
+    }
+
+    /// Whether an archive may be brought to it now; while it refuses, one every few seconds.
+    pub(super) fn may_try(&self) -> bool {
+        self.spell.lock().may_try(self.clock.now())
+    }
+
+    /// Whether it refused an archive and has taken none since.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.spell.lock().is_refusing()
+    }
+
+    /// An archive begins its way now.
+    pub(super) fn trial(self: &Arc<Self>) -> Trial {
+        Trial { disk: Arc::clone(self), refusals: self.spell.lock().refusals() }
+    }
+
+    /// Looks at what kept an archive from it: says so if that is the disk's refusal, and the first of its kind.
+    pub(super) fn failed(&self, error: &Error) {
+        if matches!(error, Error::Io { .. }) && self.spell.lock().refused(self.clock.now()) {
+            tracing::warn!(
+                %error,
+                "the disk takes no archives: downloads are passed through, and it is tried again every few seconds"
+            );
+        }
+    }
+}
+
+impl Trial {
+    /// The archive is on the disk.
+    pub(super) fn succeeded(&self) {
+        let over = self.disk.spell.lock().took(self.refusals, self.disk.clock.now());
+        if let Some(lasted) = over {
+            tracing::info!(seconds = lasted.as_secs(), "the disk takes archives again");
+        }
+    }
+
+    /// It isn't; returns why, as it was given.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        self.disk.failed(&error);
+        error
+    }
+}

@@ -21,7 +21,7 @@ use crate::origin::Origin;
 use crate::proxy::{Proxy, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
 use crate::server;
-use crate::store::{self, Store};
+use crate::store::{self, Scrub, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Sizes;
 use crate::upstream::{self, Upstream};
@@ -84,6 +84,7 @@ pub struct App {
     admin: Arc<Admin>,
     readiness: Readiness,
     proxy: Arc<Proxy>,
+    scrub: Scrub,
 }
 
 impl App {
@@ -100,6 +101,10 @@ impl App {
         store.check_all();
         let token = admin::make_token(&config.store.dir)?;
         let metrics = Arc::new(Metrics::default());
+        let scrub = {
+            let (store, metrics, share) = (Arc::clone(&store), Arc::clone(&metrics), config.store.scrub);
+            crate::rt::blocking(move || Scrub::new(store, metrics, share)).await?
+        };
         let key = Fingerprinter::random()?;
         let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
         let access = Access::new(
@@ -137,7 +142,7 @@ impl App {
         let readiness = Readiness::new();
         let page = metrics_page(Arc::clone(&proxy), config.store.max_size);
         let admin = Arc::new(Admin::new(&config.admin, token, readiness.clone(), page));
-        Ok(Self { server: config.server, listener, admin_listener, admin, readiness, proxy })
+        Ok(Self { server: config.server, listener, admin_listener, admin, readiness, proxy, scrub })
     }
 
     /// Where clients connect, and where operators do.
@@ -159,10 +164,13 @@ impl App {
         let (end_admin, admin_ended) = watch::channel(false);
         let admin = tokio::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
         let sweeping = tokio::spawn(sweep(Arc::clone(&self.proxy)));
+        let scrubbing = tokio::spawn(self.scrub.run());
         self.readiness.set(Stage::Ready);
         let readiness = self.readiness.clone();
         let stop = async move {
             stop.await;
+            // The disk belongs to what is still to be finished.
+            scrubbing.abort();
             readiness.set(Stage::Draining);
             tracing::info!("draining");
         };

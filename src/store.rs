@@ -21,6 +21,7 @@ pub mod record;
 mod recover;
 mod reserve;
 mod room;
+pub mod scrub;
 pub mod shelf;
 mod shelved;
 mod slices;
@@ -48,6 +49,7 @@ pub use gaps::Have;
 pub use mapped::{Mapped, Part};
 pub use presence::Presence;
 pub use record::Record;
+pub use scrub::{Scrub, Share};
 pub use slices::{Growing, Slices};
 
 use crate::clock::Clock;
@@ -79,6 +81,8 @@ pub struct Settings {
     pub instance: Option<String>,
     /// How bytes get from a file to a plain socket.
     pub read: ReadMode,
+    /// Share of the time in which archives are read again and compared.
+    pub scrub: Share,
 }
 
 /// How bytes get from a file to a plain socket.

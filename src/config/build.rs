@@ -74,6 +74,7 @@ impl Reader<'_> {
         let max_age = self.read(&keys::CACHE_MAX_AGE);
         let instance = self.read(&keys::CACHE_INSTANCE);
         let read = self.read(&keys::CACHE_READ);
+        let scrub = self.read(&keys::CACHE_SCRUB);
         let max_object = self.read(&keys::CACHE_MAX_OBJECT);
         let min_free = self.read(&keys::CACHE_MIN_FREE);
         Some(store::Settings {
@@ -84,6 +85,7 @@ impl Reader<'_> {
             max_age: max_age?,
             instance,
             read: read?,
+            scrub: scrub?,
         })
     }
 

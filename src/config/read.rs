@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::keys::Shape;
 use super::text::shown;
 use crate::origin::Origin;
+use crate::store::Share;
 
 /// A value as it was written, in whichever layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,12 @@ pub(super) fn duration(raw: &Written, bounds: RangeInclusive<Duration>) -> Resul
 
 pub(super) fn size(raw: &Written, bounds: RangeInclusive<u64>) -> Result<u64, Wrong> {
     raw.parsed(|text| super::size::parse(text).filter(|size| bounds.contains(size)))
+}
+
+/// `5%`; a bare number might as well mean a rate.
+pub(super) fn share(raw: &Written) -> Result<Share, Wrong> {
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    raw.parsed(|text| text.strip_suffix('%').filter(digits)?.parse().ok().and_then(Share::percent))
 }
 
 pub(super) fn path(raw: &Written) -> Result<PathBuf, Wrong> {

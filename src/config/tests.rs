@@ -51,6 +51,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("cache.max_age", &["1s", "3650d"], &["0s", "3651d", "30"]),
     ("cache.instance", &["a", "1.3", "123", "true", "git-lab_1"], &["", "..", ".a", "a/b", "A", "ü"]),
     ("cache.read", &["mapped", "pread"], &["Mapped", "sendfile", ""]),
+    ("cache.scrub", &["0%", "1%", "100%"], &["5", "%", "101%", "-1%", "+5%", "0.5%", ""]),
     ("cache.on_file", &["archive", "pass"], &["Archive", "fetch", ""]),
     ("cache.gzip", &["text", "all", "off"], &["TEXT", "true", ""]),
     ("access.ttl", &["0s", "24h", "1m"], &["25h", "30"]),

@@ -81,6 +81,13 @@ impl Chunks {
         self.was_compared(chunk);
     }
 
+    /// Notes that a chunk must be compared again.
+    pub(super) fn doubt(&self, chunk: u64) {
+        if let Some((word, bit)) = self.word(chunk) {
+            word.fetch_and(!bit, Ordering::Release);
+        }
+    }
+
     fn word(&self, chunk: u64) -> Option<(&AtomicU64, u64)> {
         let word = self.compared.get(to_usize(chunk / to_u64(WORD)))?;
         Some((word, 1 << (chunk % to_u64(WORD))))
@@ -123,6 +130,9 @@ mod tests {
             assert!(!chunks.is_compared(chunk));
             chunks.was_compared(chunk);
             assert!(chunks.is_compared(chunk));
+            chunks.doubt(chunk);
+            assert!(!chunks.is_compared(chunk));
+            chunks.was_compared(chunk);
         }
         assert!([1, 62, 65, 128].iter().all(|chunk| !chunks.is_compared(*chunk)));
         assert!(!chunks.is_compared(1_000_000), "there is none");

@@ -7,6 +7,7 @@
 //! <dir>/<instance>/incoming/<key>-<id>.zip     being filled; swept at start
 //! <dir>/<instance>/partial/<key>-<id>.zip      some chunks of an archive, with a record that says which
 //! <dir>/<instance>/index/                      sled; may be deleted at any time
+//! <dir>/<instance>/scrub                       how far the archives have been compared; may be deleted at any time
 //! ```
 //!
 //! An instance's directory is its own: nobody looks into another's.
@@ -118,6 +119,10 @@ impl Layout {
     /// Whether both of an archive's files are there; an error is no answer.
     pub(super) fn is_whole(&self, key: Key, id: ArchiveId) -> io::Result<bool> {
         Ok(self.rec(key, id).try_exists()? && self.zip(key, id).try_exists()?)
+    }
+
+    pub(super) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
     }
 
     pub(super) fn zip(&self, key: Key, id: ArchiveId) -> PathBuf {

@@ -8,6 +8,7 @@ use crate::grant::{Epoch, Grant, Yes};
 use crate::key::JobId;
 
 mod refusals;
+mod scrubs;
 
 fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
     Settings {
@@ -18,6 +19,7 @@ fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
         max_age: Duration::from_secs(1000),
         instance: None,
         read: ReadMode::Mapped,
+        scrub: Share::NONE,
     }
 }
 
@@ -30,7 +32,7 @@ fn grant(id: ArchiveId, now: Moment) -> Grant {
 }
 
 struct Bench {
-    store: Store,
+    store: Arc<Store>,
     clock: Clock,
 }
 
@@ -44,7 +46,7 @@ impl Bench {
     /// One that hasn't looked at its files.
     fn unchecked(dir: &std::path::Path, max_size: u64) -> Self {
         let clock = Clock::manual(1_000_000);
-        Self { store: Store::open(&settings(dir, max_size), "test", clock.clone()).unwrap(), clock }
+        Self { store: Arc::new(Store::open(&settings(dir, max_size), "test", clock.clone()).unwrap()), clock }
     }
 
     /// Looks at all files, or the rest of them.
@@ -259,7 +261,7 @@ async fn what_is_too_long_or_leaves_the_disk_too_little_has_no_room() {
     let open = |max_object, min_free| {
         let settings = Settings { max_object, min_free, ..settings(dir.path(), 200 << 20) };
         let clock = Clock::manual(1_000_000);
-        Bench { store: Store::open(&settings, "test", clock.clone()).unwrap(), clock }
+        Bench { store: Arc::new(Store::open(&settings, "test", clock.clone()).unwrap()), clock }
     };
     let bench = open(Some(1000), 0);
     assert!(bench.fill(1, &pattern(1000)).await.is_some());

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use twox_hash::XxHash3_128;
-
+use super::chunks::is_sound;
 use super::layout::{self, Found, Layout};
 use super::record::{BadRecord, CHUNK, Record};
 use super::{Error, Settings};
@@ -133,28 +133,59 @@ fn examine(
         (true, false) => return Err(Damage::Missing("the record")),
         _ => return Err(Damage::Missing("the archive")),
     }
-    let record = Record::decode(&fs::read(layout.rec(key, id))?)?;
-    if record.key != key || record.id != id {
-        return Err(Damage::Foreign);
-    }
-    compare(&layout.zip(key, id), &record, buffer)?;
-    Ok(record.length)
+    let subject = Subject::open(layout, key, id)?;
+    (0..subject.chunks()).try_for_each(|chunk| subject.compare(chunk, buffer))?;
+    Ok(subject.record.length)
 }
 
-fn compare(path: &Path, record: &Record, buffer: &mut Vec<u8>) -> Result<(), Damage> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
-    if length != record.length {
-        return Err(Damage::Length { found: length, recorded: record.length });
+/// An archive's files, open to be compared.
+#[derive(Debug)]
+pub(super) struct Subject {
+    record: Record,
+    file: File,
+}
+
+impl Subject {
+    /// Opens an archive of the right length beside a record that is its own.
+    pub(super) fn open(layout: &Layout, key: Key, id: ArchiveId) -> Result<Self, Damage> {
+        let record = Record::decode(&fs::read(layout.rec(key, id))?)?;
+        if record.key != key || record.id != id {
+            return Err(Damage::Foreign);
+        }
+        let file = File::open(layout.zip(key, id))?;
+        let length = file.metadata()?.len();
+        if length != record.length {
+            return Err(Damage::Length { found: length, recorded: record.length });
+        }
+        Ok(Self { record, file })
     }
-    for (at, checksum) in (0..).step_by(to_usize(CHUNK)).zip(&record.chunks) {
-        buffer.resize(to_usize(CHUNK.min(length.saturating_sub(at))), 0);
-        file.read_exact_at(buffer, at)?;
-        if XxHash3_128::oneshot(buffer) != *checksum {
-            return Err(Damage::Chunk(at));
+
+    /// How many chunks it has.
+    pub(super) const fn chunks(&self) -> usize {
+        self.record.chunks.len()
+    }
+
+    /// The bytes of a chunk.
+    pub(super) fn bytes(&self, chunk: usize) -> Range<u64> {
+        let start = to_u64(chunk).saturating_mul(CHUNK).min(self.record.length);
+        start..start.saturating_add(CHUNK).min(self.record.length)
+    }
+
+    /// The archive's file.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Reads a chunk into `buffer` and compares it with its checksum.
+    pub(super) fn compare(&self, chunk: usize, buffer: &mut Vec<u8>) -> Result<(), Damage> {
+        let range = self.bytes(chunk);
+        buffer.resize(to_usize(range.end - range.start), 0);
+        self.file.read_exact_at(buffer, range.start)?;
+        match self.record.chunks.get(chunk) {
+            Some(checksum) if is_sound(buffer, *checksum) => Ok(()),
+            _ => Err(Damage::Chunk(range.start)),
         }
     }
-    Ok(())
 }
 
 /// Removes an archive's files, record first: without one, an archive is none.

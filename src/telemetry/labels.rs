@@ -194,15 +194,18 @@ pub enum Mend {
     Mended,
     /// It couldn't be had: its archive left the store.
     Lost,
+    /// It was found while nobody read it: its next reader has it fetched again.
+    Found,
 }
 
 impl Mend {
-    pub(super) const ALL: [Self; 2] = [Self::Mended, Self::Lost];
+    pub(super) const ALL: [Self; 3] = [Self::Mended, Self::Lost, Self::Found];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Mended => "mended",
             Self::Lost => "lost",
+            Self::Found => "found",
         }
     }
 }

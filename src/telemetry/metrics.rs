@@ -48,6 +48,7 @@ pub struct Metrics {
     unstored: Counters<Unstored>,
     mends: Counters<Mend>,
     resumes: Counters<Resume>,
+    scrubbed: Counter,
     probes: Counters<Probe>,
     grants: Counters<Grant>,
     upstream_errors: Family<Labels, Counter>,
@@ -73,6 +74,9 @@ impl Default for Metrics {
             family(&mut registry, "unstored_archives", "Archives that were passed on without being stored");
         let mends = family(&mut registry, "damaged_chunks", "Damaged chunks of archives by result");
         let resumes = family(&mut registry, "resumes", "Transfers that broke off by what came of it");
+        let scrubbed = Counter::default();
+        let help = "Bytes of stored archives compared again";
+        registry.register_with_unit("scrubbed", help, Unit::Bytes, scrubbed.clone());
         let probes = family(&mut registry, "probes", "Questions to GitLab about access by result");
         let grants = family(&mut registry, "grants", "Admissions by how they were had");
         let upstream_errors =
@@ -103,6 +107,7 @@ impl Default for Metrics {
             unstored: Counters::of(&unstored, &Unstored::ALL, |why| vec![("reason", why.as_str())]),
             mends: Counters::of(&mends, &Mend::ALL, |mend| vec![("result", mend.as_str())]),
             resumes: Counters::of(&resumes, &Resume::ALL, |resume| vec![("result", resume.as_str())]),
+            scrubbed,
             probes: Counters::of(&probes, &Probe::ALL, |probe| vec![("result", probe.as_str())]),
             grants: Counters::of(&grants, &Grant::ALL, |grant| vec![("result", grant.as_str())]),
             upstream_errors,
@@ -209,6 +214,11 @@ impl Metrics {
     /// A transfer broke off.
     pub fn resume(&self, result: Resume) {
         self.resumes.add(result, 1);
+    }
+
+    /// Bytes of a stored archive were compared again.
+    pub fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.inc_by(bytes);
     }
 
     /// GitLab has been asked about access.

@@ -20,6 +20,7 @@ mod resume;
 mod refusals;
 mod room;
 mod scene;
+mod scrubs;
 mod secrets;
 mod sparse;
 mod support;

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use larder::app::App;
 use larder::clock::Clock;
 use larder::config::Config;
-use larder::store::ReadMode;
+use larder::store::{ReadMode, Share};
 use larder::telemetry::Metrics;
 use larder::telemetry::metrics::Sizes;
 use tempfile::TempDir;
@@ -52,6 +52,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             max_age: Duration::from_secs(30 * 86_400),
             instance: Some("test".to_owned()),
             read: ReadMode::Mapped,
+            scrub: Share::NONE,
         },
         serving: larder::proxy::Settings {
             on_file: larder::proxy::OnFile::Archive,

@@ -27,13 +27,17 @@ type Mending = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 pub struct Sound {
     slices: Slices,
     mender: Option<Box<Mender>>,
+    /// Whether all of the archive had been found sound when this began.
+    was_compared: bool,
     mending: Option<Mending>,
 }
 
 impl Sound {
-    /// Without a mender damage can only break the range off.
-    pub(super) const fn new(slices: Slices, mender: Option<Box<Mender>>) -> Self {
-        Self { slices, mender, mending: None }
+    /// Without a mender damage can only break the range off. An archive that was found sound as a whole needs none: if it
+    /// is damaged since, its next reader has one.
+    pub(super) fn new(slices: Slices, mender: Option<Box<Mender>>) -> Self {
+        let was_compared = slices.archive().is_compared();
+        Self { slices, mender, was_compared, mending: None }
     }
 
     /// The mapping that its bytes lie in; see [`Slices::mapped`].
@@ -86,6 +90,7 @@ impl Sound {
 
     fn mend(&self, unsound: Unsound) -> Mending {
         let (archive, mender) = (Arc::clone(self.slices.archive()), self.mender.clone());
+        let was_compared = self.was_compared;
         Box::pin(async move {
             tracing::error!(archive = %archive.id(), %unsound, "a stored archive is damaged");
             let done = match &mender {
@@ -96,7 +101,9 @@ impl Sound {
                 return Ok(());
             }
             // Whatever comes of it, this reader has no more of it.
-            let _ = crate::rt::blocking(move || archive.give_up()).await;
+            if mender.is_some() || !was_compared {
+                let _ = crate::rt::blocking(move || archive.give_up()).await;
+            }
             Err(io::Error::new(io::ErrorKind::InvalidData, unsound))
         })
     }

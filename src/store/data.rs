@@ -73,6 +73,10 @@ impl Data {
     pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Bytes> {
         if let Some(map) = &self.map {
             map.make_resident(to_usize(from), to_usize(to - from))?;
+            // Behind the end of a file that somebody cut, its last page reads as zeros.
+            if self.file.metadata()?.len() < to {
+                return Err(cut());
+            }
             return Ok(map.slice(to_usize(from), to_usize(to)));
         }
         let mut buffer = Vec::with_capacity(to_usize(to - from));
@@ -80,10 +84,7 @@ impl Data {
         while at < to {
             let read = rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut buffer), at)?;
             if read == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the archive's file is shorter than its record says",
-                ));
+                return Err(cut());
             }
             at += to_u64(read);
         }
@@ -119,6 +120,10 @@ impl Data {
         let flags = rustix::io::ReadWriteFlags::NOWAIT;
         rustix::io::preadv2(self.file.as_fd(), &mut into, at, flags) == Ok(1)
     }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive's file is shorter than its record says")
 }
 
 /// Reads a slice off the runtime.

@@ -76,7 +76,13 @@ impl Slices {
         // A comparison that was begun is waited for even if its chunk was found sound meanwhile: what it brings is this
         // chunk's, and no later one's.
         let slice = if self.comparing.is_none() && self.archive.chunks().is_compared(chunk) {
-            ready!(poll_slice(self.archive.data(), &mut self.reading, self.left.start, to, cx))
+            let slice = ready!(poll_slice(self.archive.data(), &mut self.reading, self.left.start, to, cx));
+            if slice.is_err() {
+                // It was sound, and can't be read any more: it is compared again, and mended if need be.
+                self.archive.chunks().doubt(chunk);
+                return self.poll_next(cx);
+            }
+            slice
         } else {
             ready!(self.poll_compared(chunk, to, cx))
         };

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gitlab_standin::{Effect, Fault};
+use http::Method;
 
 use crate::scene::{MODES, Scene, archive, come_to, zips};
-use crate::support::{Larder, get};
+use crate::support::{Larder, get, open};
 
 const MIB: usize = 1 << 20;
 
@@ -100,4 +101,57 @@ async fn an_archive_that_gitlab_replaced_meanwhile_mends_nothing() {
     assert!(!reply.whole || reply.status != 200 || scene.is_archive(&reply));
     assert!(!reply.body.starts_with(&before[..100]), "the damaged bytes");
     assert!(!reply.body.starts_with(&other.bytes().unwrap()[..100]), "another archive's");
+}
+
+#[tokio::test]
+async fn an_archive_that_is_cut_while_it_is_open_is_mended_by_the_second_reader() {
+    for storage in MODES {
+        let scene = Scene::start(storage, archive(5 << 20, 9)).await;
+        assert!(scene.is_archive(&scene.get().await));
+        scene.larder.stored(1).await;
+        let zip = zips(scene.larder.dir.path()).pop().expect("one archive");
+        let length = fs::metadata(&zip).unwrap().len();
+        let whole = scene.archive.bytes().unwrap();
+        // Within its last page, which a mapping fills with zeros, and before half of it.
+        for left in [length - 1000, length / 2 + 77, 0] {
+            fs::File::options().write(true).open(&zip).unwrap().set_len(left).unwrap();
+            // Whoever finds out that what was sound isn't any more goes without; the next one mends it.
+            let head = open(Method::GET, &scene.url(), &[("private-token", &scene.token)], "").await;
+            if let Some(head) = head {
+                let reply = head.rest().await;
+                assert!(!reply.whole && whole.starts_with(&reply.body), "{storage:?}, {left} bytes left");
+            }
+            let reply = scene.get().await;
+            assert!(scene.is_archive(&reply), "{storage:?}, {left} bytes left");
+            assert_eq!(reply.cache(), "larder; hit", "{storage:?}, {left} bytes left");
+            assert!(fs::read(&zip).unwrap() == whole, "{storage:?}, {left} bytes left");
+        }
+        assert_eq!(chunks(&scene, "lost"), 0, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_one_that_is_cut_breaks_off_at_most_until_somebody_looks() {
+    let scene = Scene::start(MODES[1], archive(200_000, 9)).await;
+    assert!(scene.is_archive(&scene.get().await));
+    scene.larder.stored(1).await;
+    assert!(scene.is_archive(&scene.get().await));
+    let zip = zips(scene.larder.dir.path()).pop().expect("one archive");
+    let length = fs::metadata(&zip).unwrap().len();
+    fs::File::options().write(true).open(&zip).unwrap().set_len(length - 1000).unwrap();
+    let whole = scene.archive.bytes().unwrap();
+    let mut right = 0;
+    for n in 0..40 {
+        let head = open(Method::GET, &scene.url(), &[("private-token", &scene.token)], "").await;
+        // A head that is sent together with bytes that can't be had is lost with them.
+        let Some(head) = head else {
+            right = 0;
+            continue;
+        };
+        let reply = head.rest().await;
+        assert!(whole.starts_with(&reply.body), "{n}: other bytes than GitLab's");
+        assert!(!reply.whole || reply.body == whole, "{n}");
+        right = if reply.whole { right + 1 } else { 0 };
+    }
+    assert!(right >= 20, "{right}");
 }

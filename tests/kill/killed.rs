@@ -8,15 +8,15 @@ use gitlab_standin::{Effect, Etag, Fault, Gate, JobId, Storage};
 use crate::process::{Download, Process, Town};
 
 const SIZE: u64 = 3 << 20;
-const LOCAL: Storage = Storage::Local { etag: Etag::Sha256 };
-const HIT: &str = "larder; hit";
-const STORED: &str = "larder; fwd=miss; stored";
+pub(crate) const LOCAL: Storage = Storage::Local { etag: Etag::Sha256 };
+pub(crate) const HIT: &str = "larder; hit";
+pub(crate) const STORED: &str = "larder; fwd=miss; stored";
 
 /// What becomes of a file's bytes.
-type Damage = fn(&[u8]) -> Vec<u8>;
+pub(crate) type Damage = fn(&[u8]) -> Vec<u8>;
 
 /// A larder's directory in which every archive of the town is.
-fn filled(town: &Town, dir: &Path) {
+pub(crate) fn filled(town: &Town, dir: &Path) {
     let larder = Process::start(&town.gitlab.url(), dir);
     for (job, archive) in &town.jobs {
         assert_eq!(town.check(&larder, *job, archive), STORED);
@@ -26,7 +26,7 @@ fn filled(town: &Town, dir: &Path) {
 }
 
 /// Every archive is right, and none comes from GitLab.
-fn all_are_hits(town: &Town, dir: &Path) {
+pub(crate) fn all_are_hits(town: &Town, dir: &Path) {
     town.gitlab.reset_counters();
     let larder = Process::start(&town.gitlab.url(), dir);
     for (job, archive) in &town.jobs {
@@ -37,7 +37,7 @@ fn all_are_hits(town: &Town, dir: &Path) {
 }
 
 /// All files below a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

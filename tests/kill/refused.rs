@@ -176,7 +176,9 @@ fn a_full_disk_costs_one_line_and_no_answer_and_comes_back_by_itself() {
         match full(&town) {
             Some(disk) => holds(&town, disk),
             None => {
-                eprintln!("nothing can be mounted here: refusals without a full disk are tested all the same")
+                eprintln!(
+                    "nothing can be mounted here: refusals without a full disk are tested all the same"
+                );
             }
         }
     }

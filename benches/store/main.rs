@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput, criterion_group};
 use larder::clock::Clock;
 use larder::key::{ArchiveId, Key};
 use larder::store::shelf::{Shelf, Slot};
-use larder::store::{ReadMode, Record, Settings, Store};
+use larder::store::{ReadMode, Record, Settings, Share, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -36,6 +36,7 @@ fn settings(dir: &Path) -> Settings {
         min_free: 0,
         max_age: Duration::from_secs(1 << 40),
         instance: None,
+        scrub: Share::NONE,
         read: ReadMode::Mapped,
     }
 }

@@ -73,13 +73,7 @@ const OPEN: u64 = 1024;
 
 impl Shared {
     /// An empty store, whatever its files hold.
-    pub(super) fn new(
-        layout: Layout,
-        mode: ReadMode,
-        limits: Limits,
-        budget: u64,
-        disk: Arc<Disk>,
-    ) -> Self {
+    pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, budget: u64, disk: Arc<Disk>) -> Self {
         let (index, shelf) = (Index::new(layout.index()), Mutex::new(Shelved::new(budget)));
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
         let (closing, random) = (AtomicBool::new(false), SystemRandom::new());

@@ -85,7 +85,10 @@ async fn archives_are_found_before_anything_was_looked_at_and_again_when_all_was
             _ => {}
         }
         let bench = Bench::unchecked(dir.path(), ROOM);
-        assert_eq!(bench.store.totals(), Totals { archives: 0, bytes: 0, evicted: 0, unchecked: 256, writable: true });
+        assert_eq!(
+            bench.store.totals(),
+            Totals { archives: 0, bytes: 0, evicted: 0, unchecked: 256, writable: true }
+        );
         assert!(bench.read(3).await.is_none());
         assert_eq!(bench.read(1).await, Some(pattern(1000)), "{index}");
         assert_eq!(bench.store.totals().archives, 1, "{index}");

@@ -11,6 +11,7 @@ mod door;
 mod entry;
 mod mend;
 mod pass;
+mod recognise;
 mod report;
 mod serve;
 mod types;

@@ -11,11 +11,13 @@ mod claim;
 mod data;
 mod disk;
 mod draft;
+mod error;
 mod gaps;
 mod index;
 mod layout;
 mod map;
 mod mapped;
+mod parts;
 mod presence;
 pub mod record;
 mod recover;
@@ -32,7 +34,6 @@ mod unchecked;
 pub mod verify;
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,6 +46,7 @@ pub use archive::{Absent, Archive, Unsound};
 pub use claim::Claim;
 pub use data::SLICE;
 pub use draft::{Draft, End, Progress, Rest, Writer, Written};
+pub use error::Error;
 pub use gaps::Have;
 pub use mapped::{Mapped, Part};
 pub use presence::Presence;
@@ -53,15 +55,14 @@ pub use scrub::{Scrub, Share};
 pub use slices::{Growing, Slices};
 
 use crate::clock::Clock;
-use crate::grant::{Facts, Sha256};
+use crate::grant::Facts;
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
-use crate::telemetry::metrics::Unstored;
 use disk::Disk;
 use layout::Layout;
 use recover::Pass;
 use room::{Limits, Shared};
-use shelf::{NoRoom, Slot};
+use shelf::Slot;
 use shelved::Look;
 
 /// What the operator decides about the store.
@@ -92,72 +93,6 @@ pub enum ReadMode {
     Mapped,
     /// `pread` into buffers: for file systems where a mapping is slow or can vanish (network mounts).
     Pread,
-}
-
-/// What went wrong with the store.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cache directory can't be used.
-    #[error("cache directory {path}: {reason}; choose one that larder may write to (cache.dir)", path = path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
-    /// Another process has it.
-    #[error("cache directory {path} is in use by another larder; give each its own (cache.dir)", path = path.display())]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The budget has no room.
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
-    /// The disk refused.
-    #[error("can't {doing} an archive: {reason}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// Why not.
-        reason: io::Error,
-    },
-    /// More bytes came than were declared.
-    #[error("the archive is longer than declared")]
-    TooLong,
-    /// Fewer bytes came than were declared.
-    #[error("the archive is shorter than declared")]
-    TooShort,
-    /// The bytes aren't those whose digest GitLab gave.
-    #[error("the archive's SHA-256 isn't the one that GitLab gave")]
-    OtherDigest,
-    /// Bytes that came again aren't those that came before.
-    #[error("the archive has changed while it came")]
-    OtherBytes,
-    /// The record can't be written.
-    #[error(transparent)]
-    Record(#[from] record::BadRecord),
-}
-
-impl Error {
-    /// The disk's refusal; a file that is too long for it is the archive's fault.
-    fn io(doing: &'static str, reason: io::Error) -> Self {
-        if reason.kind() == io::ErrorKind::FileTooLarge {
-            return Self::NoRoom(NoRoom::File);
-        }
-        Self::Io { doing, reason }
-    }
-
-    /// Why an archive isn't stored; `None` if the archive itself isn't what it should be.
-    pub const fn unstored(&self) -> Option<Unstored> {
-        match self {
-            Self::NoRoom(NoRoom::Budget { .. }) => Some(Unstored::Budget),
-            Self::NoRoom(NoRoom::Disk { .. }) => Some(Unstored::MinFree),
-            Self::NoRoom(NoRoom::Object { .. } | NoRoom::File) => Some(Unstored::TooLong),
-            Self::Io { .. } | Self::Directory { .. } | Self::InUse { .. } => Some(Unstored::Disk),
-            Self::TooLong | Self::TooShort | Self::OtherDigest | Self::OtherBytes | Self::Record(_) => None,
-        }
-    }
 }
 
 /// Sizes for the metrics.
@@ -358,70 +293,6 @@ impl Store {
             Err(reason) => drop(draft.trial().failed(Error::io("sync", reason))),
         }
         Ok(Some(archive))
-    }
-
-    /// An archive by what its record is to say, of which nothing is here and which nobody can find yet: it gets a new name.
-    /// Blocks.
-    pub fn sparse(&self, record: Record) -> Result<Arc<Archive>, Error> {
-        self.shared.sparse(record)
-    }
-
-    /// Puts a sparse archive where it can be found, if `still` says that nothing has overtaken it; as in [`Self::commit`].
-    /// Returns whether. Blocks.
-    pub fn place(&self, archive: &Arc<Archive>, still: impl FnOnce(&mut dyn FnMut())) -> Result<bool, Error> {
-        self.shared.note(archive)?;
-        let now = self.clock.now().unix_seconds();
-        let mut placed = None;
-        still(&mut || placed = Some(self.shared.place_sparse(archive, now)));
-        let Some(replaced) = placed else {
-            return Ok(false);
-        };
-        self.shared.hot.insert(archive.key(), Arc::clone(archive));
-        self.shared.unlink(archive.key(), replaced);
-        Ok(true)
-    }
-
-    /// Writes down which chunks of a sparse archive are here. Blocks.
-    pub fn note(&self, archive: &Archive) -> Result<(), Error> {
-        if archive.is_sparse() && !archive.is_retired() { self.shared.note(archive) } else { Ok(()) }
-    }
-
-    /// Writes down how far a draft has come, so that the next larder goes on from there if this one is killed. Blocks.
-    pub fn note_draft(&self, draft: &Draft, record: Record, writer: &Writer) -> Result<(), Error> {
-        if !draft.path().starts_with(self.shared.layout.partial()) {
-            return Ok(());
-        }
-        draft.was_noted();
-        self.shared.note_draft(&sparse::beginning(record, writer.sums().to_vec()))
-    }
-
-    /// Keeps the beginning of a draft whose rest doesn't come, as a sparse archive, if `still` says so; as in
-    /// [`Self::commit`]. Blocks.
-    pub fn rest(
-        &self,
-        draft: &Draft,
-        record: Record,
-        writer: &Writer,
-        still: impl FnOnce(&mut dyn FnMut()),
-    ) -> Result<(), Error> {
-        if writer.sums().is_empty() || draft.length() != Some(record.length) {
-            return Ok(());
-        }
-        let record = sparse::beginning(record, writer.sums().to_vec());
-        let (now, key, written) = (self.clock.now().unix_seconds(), record.key, writer.written());
-        let mut kept = None;
-        still(&mut || kept = Some(self.shared.rest(draft, record.clone(), written, now)));
-        if let Some(replaced) = kept {
-            self.shared.unlink(key, replaced?);
-        }
-        Ok(())
-    }
-
-    /// Makes a sparse archive whose bytes are all here, with this digest, a whole one. `false`: it has left the store.
-    /// Blocks.
-    pub fn complete(&self, archive: &Arc<Archive>, sha256: Sha256) -> Result<bool, Error> {
-        let now = self.clock.now().unix_seconds();
-        Ok(self.shared.promote(archive, sha256, now)?.is_some())
     }
 
     /// Takes an archive out of the store: with `id`, only that very one. It is gone from disk when this returns;

@@ -12,17 +12,12 @@ use super::{Exchange, Proxy, answer, entry, is_head, pass};
 use crate::access::{Admission, Caller, Described, Granted, Other, Refusal, Said, Subject};
 use crate::fields::Kept;
 use crate::fill::{Arrival, Asker, Flight, Joined, Leader, Led, Stage};
-use crate::grant::facts::TAIL;
-use crate::grant::{Facts, Relation};
+use crate::grant::Relation;
 use crate::key::ArchiveId;
 use crate::route::{Class, Question};
 use crate::store::{Archive, Have};
 use crate::telemetry::{Outcome, metrics};
 use crate::upstream;
-
-/// Longest directory that is compared as a whole, some 50,000 entries; an archive with a longer one isn't recognised
-/// by it.
-const LONGEST_DIRECTORY: u64 = 4 << 20;
 
 /// How often a request looks again because something happened to its archive while it asked. Then it is passed on.
 const LOOKS: usize = 4;
@@ -172,32 +167,6 @@ impl Asking<'_> {
             return Step::Again;
         }
         Step::Other(archive.id())
-    }
-
-    /// By what an archive is recognised. Two jobs of one ref may have archives of one length, date and last KiB: where
-    /// nothing else is known, a ref's is recognised by its whole directory, with the checksum of each entry.
-    pub(super) async fn recognised(&self, archive: &Arc<Archive>) -> Arc<Facts> {
-        let facts = archive.facts();
-        if !self.question.class.is_by_ref() || facts.identifies() {
-            return facts;
-        }
-        Arc::new(Box::pin(self.recognised_by_directory(archive, &facts)).await)
-    }
-
-    async fn recognised_by_directory(&self, archive: &Arc<Archive>, facts: &Facts) -> Facts {
-        let length = archive.record().length;
-        let begins = self.proxy.entries.directory_begins_at(archive).await;
-        let directory = begins.and_then(|begins| length.checked_sub(begins));
-        let span = directory.filter(|directory| *directory <= LONGEST_DIRECTORY).map(|span| span.max(TAIL));
-        let tail = match span {
-            Some(span) => archive.end(span).await.ok(),
-            None => None,
-        };
-        match tail {
-            Some(tail) => Facts { tail: Some(tail), ..facts.clone() },
-            // Unproven: it is fetched again.
-            None => facts.by_ref(),
-        }
     }
 
     fn hit(&self, archive: &Arc<Archive>, granted: Granted) -> Answer {

@@ -2,6 +2,7 @@
 
 mod recovery;
 
+use super::shelf::NoRoom;
 use super::*;
 use crate::clock::Moment;
 use crate::grant::{Epoch, Grant, Yes};

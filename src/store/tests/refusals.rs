@@ -1,6 +1,9 @@
 //! A disk that takes nothing, by what can be done to a directory without any rights.
 
+use std::io;
+
 use super::*;
+use crate::telemetry::metrics::Unstored;
 
 /// Takes the place from under a step of the store's, and gives it back.
 struct Obstacle {

@@ -1,5 +1,7 @@
 //! Reading all archives again while the store is in use.
 
+use std::io;
+
 use std::os::unix::fs::FileExt;
 
 use super::*;

@@ -18,7 +18,7 @@ use crate::fill::{Fills, Means};
 use crate::grant::StorageRules;
 use crate::num::to_u64;
 use crate::origin::Origin;
-use crate::proxy::{Proxy, Types};
+use crate::proxy::{Proxy, Tunnels, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
 use crate::server;
 use crate::store::{self, Store};
@@ -89,7 +89,8 @@ pub struct App {
 impl App {
     /// Takes ports and the cache directory and puts the parts together. Connects nowhere.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
-        let upstream = Arc::new(Upstream::new(config.upstream.clone())?);
+        let metrics = Arc::new(Metrics::default());
+        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics)?);
         let listener = server::bind(config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
         let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
@@ -98,7 +99,6 @@ impl App {
             Arc::new(crate::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
         };
         let token = admin::make_token(&config.store.dir)?;
-        let metrics = Arc::new(Metrics::default());
         let key = Fingerprinter::random()?;
         let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
         let access = Access::new(
@@ -127,6 +127,7 @@ impl App {
             entries: Entries::default(),
             types: Types::default(),
             serving: config.serving,
+            tunnels: Arc::new(Tunnels::new(metrics.upgrades.clone())),
             clock,
             metrics,
             run,
@@ -169,7 +170,7 @@ impl App {
         let draining =
             server::serve(self.listener, self.server, Arc::clone(&self.proxy), metrics, stop).await;
         let deadline = Instant::now() + drain;
-        let broken = draining.finish(deadline).await;
+        let broken = draining.finish(deadline).await + self.proxy.tunnels.finish(deadline).await;
         // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
         let _ = tokio::time::timeout_at(deadline, self.proxy.fills.idle()).await;
         if broken > 0 {

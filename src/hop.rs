@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields that concern one connection only (RFC 9110, 7.6.1), whether `Connection` names them or not. `TE` and
-/// `Trailer` go as well: trailers are not passed on.
+/// Fields that concern one connection only (RFC 9110, 7.6.1), whether `Connection` names them or not. What goes on of
+/// `TE`, `Trailer` and `Upgrade` is set anew.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -20,9 +20,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Fields that Workhorse sets itself and must not be told by a client
-/// (`workhorse/internal/secret`, `workhorse/internal/senddata`).
-const WORKHORSE: &str = "gitlab-workhorse";
+/// How the fields begin that Workhorse and Rails (`workhorse/internal/secret`, `workhorse/internal/senddata`), or nginx
+/// and what stands behind it, say to each other.
+const INTERNAL: [&str; 3] = ["gitlab-workhorse", "x-sendfile", "x-accel-"];
 
 /// The name larder goes by in `Via`.
 const PSEUDONYM: &str = "1.1 larder";
@@ -68,16 +68,92 @@ pub fn strip(fields: &mut HeaderMap) {
     }
 }
 
-/// Removes what only Workhorse may say.
+/// Removes what only GitLab's own parts say to each other: from requests, in which a client mustn't say it, and from
+/// answers, which nginx would have acted on and not sent on.
 pub fn strip_internal(fields: &mut HeaderMap) {
-    let internal: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| name.as_str().starts_with(WORKHORSE) || name.as_str() == "x-sendfile-type")
-        .cloned()
-        .collect();
+    let internal: Vec<HeaderName> = fields.keys().filter(|name| is_internal(name)).cloned().collect();
     for name in internal {
         fields.remove(name);
     }
+}
+
+/// The protocol that a client wants its connection changed to (RFC 9110, 7.8): what `Upgrade` says, where `Connection`
+/// names it. HTTP/2 in the clear is not offered on: in such a tunnel a client would say itself where it comes from.
+pub fn upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
+    if !names(fields, &header::CONNECTION, "upgrade") {
+        return None;
+    }
+    let protocols: Vec<&[u8]> = fields.get_all(header::UPGRADE).iter().map(HeaderValue::as_bytes).collect();
+    let all = HeaderValue::from_bytes(&protocols.join(b", ".as_slice())).ok()?;
+    (!all.is_empty() && !names(fields, &header::UPGRADE, "h2c")).then_some(all)
+}
+
+/// Says that the connection changes to `protocol`, or is wanted to.
+pub fn set_upgrade(fields: &mut HeaderMap, protocol: HeaderValue) {
+    fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(header::UPGRADE, protocol);
+}
+
+/// What one side says of trailers (RFC 9110, 6.5): whether it takes them, and which ones it will send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trailing {
+    taken: bool,
+    announced: Vec<HeaderValue>,
+}
+
+impl Trailing {
+    /// Reads `TE` and `Trailer`; both are to be said again for the next hop.
+    pub fn of(fields: &HeaderMap) -> Self {
+        let announced = fields.get_all(header::TRAILER).iter().cloned().collect();
+        Self { taken: names(fields, &header::TE, "trailers"), announced }
+    }
+
+    /// Says it again. Other codings in `TE` are not ours to promise.
+    pub fn say(self, fields: &mut HeaderMap) {
+        if self.taken {
+            fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        for value in self.announced {
+            fields.append(header::TRAILER, value);
+        }
+    }
+}
+
+/// Removes from trailers what may only be said before a body (RFC 9110, 6.5.1): framing, routing, credentials, what
+/// describes the body, and what isn't a client's to say.
+pub fn strip_trailers(fields: &mut HeaderMap) {
+    const BEFORE: [HeaderName; 9] = [
+        header::AUTHORIZATION,
+        header::COOKIE,
+        header::SET_COOKIE,
+        header::CACHE_CONTROL,
+        header::EXPECT,
+        header::LOCATION,
+        header::RANGE,
+        header::AGE,
+        header::DATE,
+    ];
+    let early: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| {
+            BEFORE.contains(name)
+                || is_hop_by_hop(name)
+                || is_forwarding(name)
+                || is_internal(name)
+                || name.as_str().starts_with("content-")
+        })
+        .cloned()
+        .collect();
+    for name in early {
+        fields.remove(name);
+    }
+}
+
+/// Whether a field that is a list of tokens holds `token`, whatever its case. A weight (`;q=`) is no part of a token.
+fn names(fields: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = fields.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = values.flat_map(|value| value.split(','));
+    tokens.any(|item| item.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(token))
 }
 
 /// Whether a field is about the way a request came rather than about what it asks.
@@ -87,6 +163,10 @@ pub fn is_forwarding(name: &HeaderName) -> bool {
         || name == header::HOST
         || name == X_REAL_IP
         || name.as_str().starts_with("x-forwarded-")
+}
+
+fn is_internal(name: &HeaderName) -> bool {
+    INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 /// Whether a field concerns one connection only.
@@ -177,6 +257,58 @@ mod tests {
     }
 
     #[test]
+    fn a_protocol_is_wanted_only_where_connection_says_so() {
+        for (pairs, wanted) in [
+            (&[("connection", "Upgrade"), ("upgrade", "websocket")][..], Some("websocket")),
+            (&[("connection", "keep-alive, upgrade"), ("upgrade", "WebSocket")], Some("WebSocket")),
+            (
+                &[("connection", "x"), ("connection", "upgrade"), ("upgrade", "a/1"), ("upgrade", "b")],
+                Some("a/1, b"),
+            ),
+            (&[("upgrade", "websocket")], None),
+            (&[("connection", "close"), ("upgrade", "websocket")], None),
+            (&[("connection", "upgrade")], None),
+            (&[("connection", "upgrade, http2-settings"), ("upgrade", "h2c")], None),
+            (&[("connection", "upgrade"), ("upgrade", "websocket, H2C")], None),
+        ] {
+            let value = upgrade(&map(pairs));
+            assert_eq!(value.as_ref().map(|value| value.to_str().unwrap()), wanted, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_said_again_and_other_codings_are_not() {
+        for (pairs, said) in [
+            (&[("te", "trailers")][..], &[("te", "trailers")][..]),
+            (&[("te", "gzip;q=0.5, Trailers;q=1")], &[("te", "trailers")]),
+            (&[("te", "gzip")], &[]),
+            (&[("trailer", "a"), ("trailer", "b, c")], &[("trailer", "a"), ("trailer", "b, c")]),
+            (&[("x", "1")], &[]),
+        ] {
+            let mut fields = HeaderMap::new();
+            Trailing::of(&map(pairs)).say(&mut fields);
+            assert_eq!(fields, map(said), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_hold_nothing_that_belongs_before_a_body() {
+        let mut fields = map(&[
+            ("grpc-status", "0"),
+            ("x-checksum", "1"),
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked"),
+            ("host", "x"),
+            ("authorization", "x"),
+            ("set-cookie", "a=b"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("gitlab-workhorse-send-data", "x"),
+        ]);
+        strip_trailers(&mut fields);
+        assert_eq!(fields, map(&[("grpc-status", "0"), ("x-checksum", "1")]));
+    }
+
+    #[test]
     fn only_a_trusted_peer_is_believed() {
         let fields = map(&[
             ("x-forwarded-for", "6.6.6.6, 10.1.1.1"),
@@ -205,6 +337,7 @@ mod tests {
             ("gitlab-workhorse-api-request", "x"),
             ("gitlab-workhorse", "v"),
             ("x-sendfile-type", "x"),
+            ("x-accel-redirect", "/x"),
             ("private-token", "t"),
         ]);
         strip_internal(&mut fields);

@@ -13,7 +13,9 @@ mod mend;
 mod pass;
 mod report;
 mod serve;
+mod tunnel;
 mod types;
+mod upload;
 mod wire;
 
 use std::net::IpAddr;
@@ -26,6 +28,7 @@ use hyper::body::{Body as _, Incoming};
 
 pub use body::Body;
 pub use report::Reported;
+pub use tunnel::{Seat, Tunnels};
 pub use types::Types;
 pub use wire::Wire;
 
@@ -40,6 +43,7 @@ use crate::store::Store;
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::Upstream;
 use report::Report;
+use upload::Upload;
 
 /// A client's or larder's own name for a request, in logs on both sides.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -100,6 +104,8 @@ pub struct Proxy {
     pub types: Types,
     /// What the operator decides about answers.
     pub serving: Settings,
+    /// Connections that speak something else than HTTP now.
+    pub tunnels: Arc<Tunnels>,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -111,12 +117,14 @@ pub struct Proxy {
 }
 
 /// What a connection tells of itself with each request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
     /// The peer.
     pub peer: Peer,
     /// Its stream's side.
     pub wire: Arc<Wire>,
+    /// What it holds while it is open, in whatever protocol.
+    pub seat: Seat,
 }
 
 /// A request on its way through. Whatever isn't a hit is awaited in a box: hyper moves a request's future, and the largest
@@ -126,8 +134,9 @@ struct Exchange {
     parts: Parts,
     /// The fields, shared with whoever asks in this client's name.
     fields: Arc<HeaderMap>,
-    body: Incoming,
+    body: Upload,
     peer: Peer,
+    seat: Seat,
     client: IpAddr,
     started: Moment,
 }
@@ -151,9 +160,12 @@ impl Proxy {
         let id = self.request_id(&parts.headers);
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
-        let mut report = Report::new(&self, &parts, &id, client, started, connection.wire);
+        let wire = Arc::clone(&connection.wire);
+        let mut report = Report::new(&self, &parts, &id, client, started, wire);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
-        let exchange = Exchange { parts, fields, body, peer: connection.peer, client, started };
+        let body = Upload::new(body, &fields);
+        let Connection { peer, seat, .. } = connection;
+        let exchange = Exchange { parts, fields, body, peer, seat, client, started };
         let (outcome, mut response) = self.answer(exchange, &mut report).await;
         let fields = response.headers_mut();
         fields.append(

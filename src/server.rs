@@ -17,10 +17,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::hop::Peer;
@@ -87,7 +86,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Draining {
     let slots = Arc::new(Semaphore::new(settings.max_connections));
-    let graceful = GracefulShutdown::new();
+    let stopping = watch::Sender::new(());
     let settings = Arc::new(settings);
     let accepting = async {
         loop {
@@ -100,7 +99,7 @@ pub async fn serve(
                 proxy: Arc::clone(&proxy),
                 metrics: Arc::clone(&metrics),
             };
-            connection.start(stream, peer, slot, &graceful);
+            connection.start(stream, peer, slot, stopping.subscribe());
         }
     };
     tokio::select! {
@@ -108,13 +107,15 @@ pub async fn serve(
         () = stop => {}
     }
     drop(listener);
-    Draining { graceful, slots, max_connections: settings.max_connections }
+    Draining { stopping, slots, max_connections: settings.max_connections }
 }
 
 /// Connections after the listener is gone.
 #[must_use]
 pub struct Draining {
-    graceful: GracefulShutdown,
+    /// Each connection that speaks HTTP holds a receiver. hyper-util's own of this kind doesn't know connections that may
+    /// be upgraded.
+    stopping: watch::Sender<()>,
     slots: Arc<Semaphore>,
     max_connections: usize,
 }
@@ -123,7 +124,8 @@ impl Draining {
     /// Closes what is idle and lets running requests finish until `deadline`. Returns how many connections are still
     /// busy then; they are broken off when the program ends.
     pub async fn finish(self, deadline: Instant) -> usize {
-        match tokio::time::timeout_at(deadline, self.graceful.shutdown()).await {
+        self.stopping.send_replace(());
+        match tokio::time::timeout_at(deadline, self.stopping.closed()).await {
             Ok(()) => 0,
             Err(_) => self.max_connections - self.slots.available_permits(),
         }
@@ -135,6 +137,8 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
         Ok((stream, peer)) => {
             // A connection that is gone already says so at its first read.
             let _ = stream.set_nodelay(true);
+            // The system's probes end tunnels whose client is gone without a word.
+            let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
             Some((stream, peer.ip().to_canonical()))
         }
         Err(error) => {
@@ -142,6 +146,25 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
+    }
+}
+
+/// One connection of those that may be open, counted for as long as it is, in whatever protocol.
+struct Seated {
+    _slot: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Seated {
+    fn new(slot: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self { _slot: slot, metrics }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
     }
 }
 
@@ -158,11 +181,13 @@ impl Serving {
         stream: TcpStream,
         address: IpAddr,
         slot: OwnedSemaphorePermit,
-        graceful: &GracefulShutdown,
+        mut stopping: watch::Receiver<()>,
     ) {
         let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
         let stream = Breakable::new(stream);
-        let connection = Connection { peer: Peer { address, trusted }, wire: stream.wire() };
+        let seat = Seated::new(slot, Arc::clone(&self.metrics));
+        let connection =
+            Connection { peer: Peer { address, trusted }, wire: stream.wire(), seat: Arc::new(seat) };
         let proxy = self.proxy;
         let service = service_fn(move |request: Request<Incoming>| {
             let (proxy, connection) = (Arc::clone(&proxy), connection.clone());
@@ -175,19 +200,24 @@ impl Serving {
             // What GitLab sent keeps its case; what we add is written as it writes: scripts grep.
             .preserve_header_case(true)
             .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service);
-        let serving = graceful.watch(serving);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let metrics = self.metrics;
-        metrics.connections.inc();
         crate::rt::spawn(async move {
-            if let Err(error) = serving.await
+            let mut serving = std::pin::pin!(serving);
+            let ended = tokio::select! {
+                ended = &mut serving => ended,
+                _ = stopping.changed() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = ended
                 && error.is_parse()
             {
                 metrics.malformed();
                 tracing::debug!(%error, client = %address, "a connection sent what isn't HTTP");
             }
-            metrics.connections.dec();
-            drop(slot);
         });
     }
 }

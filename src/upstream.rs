@@ -4,9 +4,13 @@
 //! grants or archives: it sends what it is given. Credentials go to GitLab's origin alone; the object store has a
 //! client of its own, which never sees a client's fields.
 
+mod again;
 mod body;
 mod client;
+mod connect;
 mod error;
+mod expect;
+mod limit;
 mod resolve;
 mod tls;
 
@@ -20,12 +24,14 @@ use http::{Method, Request, Response, Uri};
 use tokio::sync::Semaphore;
 
 pub use body::{Body, Fetched};
-use client::Client;
+use client::{Client, Manner};
 pub use error::{Error, Kind};
 pub use tls::TlsError;
 
 use crate::hop;
 use crate::origin::Origin;
+use crate::telemetry::Metrics;
+use limit::Limit;
 
 /// What the operator decides about GitLab.
 #[derive(Debug, Clone)]
@@ -42,6 +48,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Longest wait for the head of an answer to a question larder asks itself.
     pub answer_timeout: Duration,
+    /// Requests under way to GitLab at once, questions of larder's own aside; as many more may wait.
+    pub max_connections: usize,
 }
 
 /// Questions under way at once. GitLab's Puma has a few dozen threads; more would only queue there, where other
@@ -61,20 +69,29 @@ pub struct Upstream {
     /// For the object store.
     storage: Client,
     questions: Arc<Semaphore>,
+    requests: Limit,
+    /// Runners that wait for a job: Workhorse holds each for up to a minute, and no other work shall wait behind them.
+    polls: Limit,
 }
 
 impl Upstream {
     /// Prepares the clients; connects nowhere yet, so an upstream that is down doesn't keep larder from starting.
-    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+    pub fn new(settings: Settings, metrics: &Metrics) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref())?;
-        let client = |guard, buffer| Client::new(&tls, settings.connect_timeout, guard, buffer);
+        let client = |guarded, buffer| {
+            let manner = Manner { guarded, buffer };
+            Client::new(&tls, settings.connect_timeout, manner, metrics.retries.clone())
+        };
         let guard = settings.storage_hosts.is_none();
+        let limit = || Limit::new(settings.max_connections, settings.connect_timeout);
         Ok(Self {
             through: client(false, 256 << 10),
             probing: client(false, 16 << 10),
             filling: client(false, 256 << 10),
             storage: client(guard, 256 << 10),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
+            requests: limit(),
+            polls: limit(),
             settings,
         })
     }
@@ -93,8 +110,18 @@ impl Upstream {
         parts.headers.remove(header::HOST);
         parts.version = http::Version::HTTP_11;
         hop::add_via(&mut parts.headers);
+        let lane = if self.is_poll(&parts.method, &parts.uri) { &self.polls } else { &self.requests };
+        let place = lane.enter().await?;
+        let (request, permission) = expect::hold(Request::from_parts(parts, body));
         let silence = self.settings.read_timeout;
-        self.through.send(Request::from_parts(parts, body), silence, silence).await
+        let response = self.through.send(request, silence, silence).await?;
+        Ok(response.map(|body| body.holding(Some(place), permission)))
+    }
+
+    /// Whether a request is a runner's that waits for a job (`workhorse/internal/builds/register.go`).
+    fn is_poll(&self, method: &Method, uri: &Uri) -> bool {
+        let below = uri.path().strip_prefix(self.settings.url.root());
+        *method == Method::POST && below == Some("/api/v4/jobs/request")
     }
 
     /// Asks GitLab whether a caller may have something: a GET with the caller's fields and the probe's conditions.
@@ -109,7 +136,9 @@ impl Upstream {
     /// Asks GitLab for a whole archive in a caller's name.
     pub async fn fetch(&self, target: &PathAndQuery, fields: HeaderMap) -> Result<Response<Fetched>, Error> {
         let (wait, silence) = (self.settings.answer_timeout, self.settings.read_timeout);
-        self.filling.send(self.question(target, fields), wait, silence).await
+        let place = self.requests.enter().await?;
+        let response = self.filling.send(self.question(target, fields), wait, silence).await?;
+        Ok(response.map(|body| body.holding(Some(place), None)))
     }
 
     /// Asks the object store for an object, or a range of it, with nothing of the client's.

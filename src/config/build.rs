@@ -56,6 +56,7 @@ impl Reader<'_> {
         let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);
         let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
         let answer_timeout = self.read(&keys::UPSTREAM_ANSWER_TIMEOUT);
+        let max_connections = self.read(&keys::UPSTREAM_MAX_CONNECTIONS);
         Some(upstream::Settings {
             url: url?,
             ca_file,
@@ -63,6 +64,7 @@ impl Reader<'_> {
             connect_timeout: connect_timeout?,
             read_timeout: read_timeout?,
             answer_timeout: answer_timeout?,
+            max_connections: max_connections?,
         })
     }
 

@@ -160,6 +160,11 @@ keys! {
     UPSTREAM_ANSWER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
         key("upstream.answer_timeout", Default("60s"), TIMEOUT,
             "Longest wait for the head of an answer to a question larder asks itself.");
+    // Far more than GitLab's nginx and Workhorse have work for at once, far less than would exhaust their descriptors.
+    UPSTREAM_MAX_CONNECTIONS: usize = |raw| read::count(raw, 1..=1_000_000),
+        key("upstream.max_connections", Default("4096"), "a whole number from 1 to 1000000",
+            "Requests under way to GitLab at once; as many more wait in order for up to connect_timeout. Runners that wait for a job count apart.",
+        ).shaped(Shape::Number);
 
     CACHE_DIR: PathBuf = read::path,
         key("cache.dir", Default("/var/cache/larder"), "the path of a directory",

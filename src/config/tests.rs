@@ -39,6 +39,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.connect_timeout", &["10s"], &["0ms", "x"]),
     ("upstream.read_timeout", &["1h"], &["0s"]),
     ("upstream.answer_timeout", &["60s"], &["0s"]),
+    ("upstream.max_connections", &["1", "1000000"], &["0", "1000001", "many"]),
     ("cache.dir", &["/srv/larder", "relative/\"dir\""], &["", "a\0b"]),
     (
         "cache.max_size",

@@ -9,14 +9,23 @@ use crate::access::Refusal;
 use crate::fill::Relayed;
 use crate::grant::judge::CONSTANT;
 use crate::hop;
-use crate::upstream;
+use crate::upstream::{self, Kind};
+
+/// Seconds after which it is worth asking a busy GitLab again: a queue moves on in less, and clients that all come back
+/// at once are what filled it.
+const RETRY_AFTER: &str = "5";
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// An exchange with GitLab failed.
 pub(super) fn failed(error: &upstream::Error) -> Response<Body> {
     tracing::warn!(error = error.chain(), "GitLab can't be asked");
-    own(error.kind().status(), error.kind().as_str(), error.kind().for_client())
+    let kind = error.kind();
+    let mut response = own(kind.status(), kind.as_str(), kind.for_client());
+    if kind == Kind::QueueTimeout {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
 }
 
 /// The request isn't one that may be passed on.

@@ -13,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::mend::Sound;
 use crate::entries::Checked;
 use crate::fill::Arrival;
+use crate::hop;
 use crate::num::to_u64;
 use crate::store::{Growing, Mapped};
 use crate::telemetry::metrics::From;
@@ -127,14 +128,14 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(first)))))
             }
             Self::Through(_, rest) => {
-                // Trailers are not passed on: HTTP/1 clients that can't be asked for them outnumber those that can.
-                let frame = loop {
-                    match ready!(Pin::new(&mut *rest).poll_frame(cx)) {
-                        Some(Ok(frame)) if frame.is_trailers() => {}
-                        next => break next,
+                let frame = ready!(Pin::new(&mut *rest).poll_frame(cx)).map(|frame| {
+                    let mut frame = frame?;
+                    if let Some(trailers) = frame.trailers_mut() {
+                        hop::strip_trailers(trailers);
                     }
-                };
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                    Ok(frame)
+                });
+                Poll::Ready(frame)
             }
         }
     }

@@ -49,6 +49,10 @@ pub struct Metrics {
     evictions: Counter,
     /// Connections open now.
     pub connections: Gauge,
+    /// Connections that have changed their protocol and are open now.
+    pub upgrades: Gauge,
+    /// Requests to GitLab that were sent once more.
+    pub retries: Counter,
     sizes: [Gauge; 5],
 }
 
@@ -74,6 +78,11 @@ impl Default for Metrics {
         registry.register("evictions", "Archives that made room for others", evictions.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open now", connections.clone());
+        let upgrades = Gauge::default();
+        registry.register("upgrades", "Upgraded connections (WebSockets) open now", upgrades.clone());
+        let retries = Counter::default();
+        let help = "Requests sent once more, as a kept connection to GitLab had closed";
+        registry.register("upstream_retries", help, retries.clone());
         let outcomes = |route: Route| {
             Counters::of(&requests, &Outcome::ALL, |outcome| {
                 vec![("route", route.as_str()), ("outcome", outcome.as_str())]
@@ -98,6 +107,8 @@ impl Default for Metrics {
             malformed,
             evictions,
             connections,
+            upgrades,
+            retries,
             sizes: sizes(&mut registry),
             registry,
         }

@@ -42,6 +42,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(60),
+            max_connections: 4096,
         },
         store: larder::store::Settings {
             dir: dir.to_owned(),

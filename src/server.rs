@@ -185,6 +185,7 @@ impl Serving {
     ) {
         let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
         let stream = Breakable::new(stream);
+        stream.wire().set_direct();
         let seat = Seated::new(slot, Arc::clone(&self.metrics));
         let connection =
             Connection { peer: Peer { address, trusted }, wire: stream.wire(), seat: Arc::new(seat) };

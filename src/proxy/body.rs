@@ -52,6 +52,16 @@ impl Body {
         Self::Whole(Bytes::new())
     }
 
+    /// Allows slices of mappings: the body goes to a plain socket and is read by nobody on its way.
+    pub(super) fn allow_mapped(&mut self) {
+        match self {
+            Self::Slices(slices) => slices.allow_mapped(),
+            Self::Growing(growing, _) => growing.allow_mapped(),
+            Self::Chain(chain) => chain.bodies.iter_mut().for_each(Self::allow_mapped),
+            Self::Whole(_) | Self::Stored(_) | Self::Entry(_) | Self::Through(..) => {}
+        }
+    }
+
     /// The mapping that its bytes lie in, if they lie in one.
     pub(super) fn mapped(&self) -> Option<Mapped> {
         match self {

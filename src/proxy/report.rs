@@ -144,7 +144,10 @@ pub struct Reported {
 }
 
 impl Reported {
-    pub(super) fn new(body: Body, mut report: Report) -> Self {
+    pub(super) fn new(mut body: Body, mut report: Report) -> Self {
+        if report.wire.is_direct() {
+            body.allow_mapped();
+        }
         report.from = body.from();
         report.wire.comes_from(body.mapped());
         report.complete = body.is_end_stream();

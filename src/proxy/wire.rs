@@ -9,14 +9,34 @@ use crate::store::Mapped;
 /// Shared by a connection's stream and the answers on it.
 #[derive(Debug, Default)]
 pub struct Wire {
+    direct: AtomicBool,
+    shared: AtomicBool,
     broken: AtomicBool,
     source: Mutex<Option<Mapped>>,
 }
 
 impl Wire {
+    /// It turned out to be a plain socket with HTTP/1: what answers consist of is handed to the kernel as it is. Anything
+    /// else, TLS and the frames of HTTP/2, is read by code of ours on its way.
+    pub fn set_direct(&self) {
+        self.direct.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the kernel alone reads what answers consist of.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::SeqCst)
+    }
+
+    /// It turned out to carry several answers at once (HTTP/2): one that breaks off is said to be broken by itself.
+    pub fn set_shared(&self) {
+        self.shared.store(true, Ordering::SeqCst);
+    }
+
     /// An answer breaks off: the connection must be reset, since to an HTTP/1.0 client a close looks like the end.
     pub fn break_off(&self) {
-        self.broken.store(true, Ordering::SeqCst);
+        if !self.shared.load(Ordering::SeqCst) {
+            self.broken.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Whether an answer has broken off.

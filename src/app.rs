@@ -20,7 +20,7 @@ use crate::num::to_u64;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Tunnels, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
-use crate::server;
+use crate::server::{self, tls::Certificates};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Sizes;
@@ -43,9 +43,12 @@ pub enum Error {
     /// The cache directory.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Certificates.
+    /// Certificates of GitLab's.
     #[error(transparent)]
     Tls(#[from] upstream::TlsError),
+    /// Certificates of larder's own.
+    #[error(transparent)]
+    Certificates(#[from] server::tls::Error),
     /// No key for fingerprints.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -80,6 +83,7 @@ pub fn verify(
 pub struct App {
     server: server::Settings,
     listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
     admin_listener: TcpListener,
     admin: Arc<Admin>,
     readiness: Readiness,
@@ -91,6 +95,7 @@ impl App {
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics)?);
+        let certificates = certificates(config.server.tls.clone(), &clock).await?;
         let listener = server::bind(config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
         let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
@@ -137,7 +142,7 @@ impl App {
         let readiness = Readiness::new();
         let page = metrics_page(Arc::clone(&proxy), config.store.max_size);
         let admin = Arc::new(Admin::new(&config.admin, token, readiness.clone(), page));
-        Ok(Self { server: config.server, listener, admin_listener, admin, readiness, proxy })
+        Ok(Self { server: config.server, listener, certificates, admin_listener, admin, readiness, proxy })
     }
 
     /// Where clients connect, and where operators do.
@@ -166,9 +171,9 @@ impl App {
             readiness.set(Stage::Draining);
             tracing::info!("draining");
         };
-        let (metrics, drain) = (Arc::clone(&self.proxy.metrics), self.server.drain);
-        let draining =
-            server::serve(self.listener, self.server, Arc::clone(&self.proxy), metrics, stop).await;
+        let drain = self.server.drain;
+        let proxy = Arc::clone(&self.proxy);
+        let draining = server::serve(self.listener, self.server, self.certificates, proxy, stop).await;
         let deadline = Instant::now() + drain;
         let broken = draining.finish(deadline).await + self.proxy.tunnels.finish(deadline).await;
         // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
@@ -184,6 +189,17 @@ impl App {
         let _ = crate::rt::blocking(move || store.close()).await;
         tracing::info!("stopped");
     }
+}
+
+/// Reads them, where there are any.
+async fn certificates(
+    settings: Option<server::tls::Settings>,
+    clock: &Clock,
+) -> Result<Option<Arc<Certificates>>, Error> {
+    let Some(settings) = settings else { return Ok(None) };
+    let clock = clock.clone();
+    let loaded = crate::rt::blocking(move || Certificates::load(settings, clock)).await??;
+    Ok(Some(Arc::new(loaded)))
 }
 
 async fn ended(mut end: watch::Receiver<bool>) {

@@ -40,6 +40,8 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whether the operator trusts what it says about those behind it.
     pub trusted: bool,
+    /// Whether it came by TLS.
+    pub secure: bool,
 }
 
 impl Peer {
@@ -190,11 +192,10 @@ pub fn forward(fields: &mut HeaderMap, peer: Peer, host: Option<&HeaderValue>) {
         strip_claims(fields);
     }
     let client = peer.client(fields);
+    let scheme = HeaderValue::from_static(if peer.secure { "https" } else { "http" });
     set(fields, X_FORWARDED_FOR, HeaderValue::try_from(chain).ok());
     set(fields, X_REAL_IP, HeaderValue::try_from(client.to_string()).ok());
-    for (name, value) in
-        [(X_FORWARDED_HOST, host.cloned()), (X_FORWARDED_PROTO, Some(HeaderValue::from_static("http")))]
-    {
+    for (name, value) in [(X_FORWARDED_HOST, host.cloned()), (X_FORWARDED_PROTO, Some(scheme))] {
         if !fields.contains_key(&name) {
             set(fields, name, value);
         }
@@ -316,11 +317,12 @@ mod tests {
             ("x-real-ip", "6.6.6.6"),
         ]);
         let address = "10.0.0.1".parse().unwrap();
-        for (trusted, chain, client, proto) in [
-            (false, "10.0.0.1", "10.0.0.1", "http"),
-            (true, "6.6.6.6, 10.1.1.1, 10.0.0.1", "10.1.1.1", "https"),
+        for (trusted, secure, chain, client, proto) in [
+            (false, false, "10.0.0.1", "10.0.0.1", "http"),
+            (false, true, "10.0.0.1", "10.0.0.1", "https"),
+            (true, false, "6.6.6.6, 10.1.1.1, 10.0.0.1", "10.1.1.1", "https"),
         ] {
-            let peer = Peer { address, trusted };
+            let peer = Peer { address, trusted, secure };
             let mut sent = fields.clone();
             forward(&mut sent, peer, Some(&HeaderValue::from_static("larder.example.com")));
             assert_eq!(peer.client(&fields).to_string(), client);

@@ -3,29 +3,26 @@
 //! Owns the listener, the connections' limits, and how they end: each by itself, with a signal, or broken. Knows HTTP
 //! and a service to call; knows nothing of what the service does.
 
+mod connection;
 mod io;
+mod stream;
+pub mod tls;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io as stdio;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::hop::Peer;
-use crate::proxy::{Connection, Proxy, Reported};
+use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
-use io::Breakable;
+use connection::Serving;
+use tls::Certificates;
 
 /// What the operator decides about the listener.
 #[derive(Debug, Clone)]
@@ -40,6 +37,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long running requests may go on after SIGTERM.
     pub drain: Duration,
+    /// Certificates; `None`: clients come without TLS.
+    pub tls: Option<tls::Settings>,
 }
 
 /// Why there is no listener.
@@ -63,9 +62,6 @@ pub enum Error {
     },
 }
 
-/// Largest request head: what GitLab's nginx takes (`large_client_header_buffers 4 8k`), doubled for long job tokens.
-const MAX_HEAD: usize = 64 << 10;
-
 /// A pause after a failed accept, most often for want of descriptors: others must close theirs first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,25 +77,30 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 pub async fn serve(
     listener: TcpListener,
     settings: Settings,
+    tls: Option<Arc<Certificates>>,
     proxy: Arc<Proxy>,
-    metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
 ) -> Draining {
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     let stopping = watch::Sender::new(());
-    let settings = Arc::new(settings);
     let accepting = async {
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await;
-            let (Ok(slot), Some((stream, peer))) = (slot, accept(&listener).await) else {
+            let (Ok(slot), Some((stream, address))) = (slot, accept(&listener).await) else {
                 continue;
             };
-            let connection = Serving {
-                settings: Arc::clone(&settings),
+            let metrics = Arc::clone(&proxy.metrics);
+            let serving = Serving {
                 proxy: Arc::clone(&proxy),
                 metrics: Arc::clone(&metrics),
+                tls: tls.clone(),
+                patience: settings.header_timeout,
+                address,
+                trusted: settings.trusted_proxies.iter().any(|net| net.contains(&address)),
+                seat: Arc::new(Seated::new(slot, metrics)),
+                stopping: stopping.subscribe(),
             };
-            connection.start(stream, peer, slot, stopping.subscribe());
+            crate::rt::spawn(serving.run(stream));
         }
     };
     tokio::select! {
@@ -165,60 +166,5 @@ impl Seated {
 impl Drop for Seated {
     fn drop(&mut self) {
         self.metrics.connections.dec();
-    }
-}
-
-/// What a connection is served with.
-struct Serving {
-    settings: Arc<Settings>,
-    proxy: Arc<Proxy>,
-    metrics: Arc<Metrics>,
-}
-
-impl Serving {
-    fn start(
-        self,
-        stream: TcpStream,
-        address: IpAddr,
-        slot: OwnedSemaphorePermit,
-        mut stopping: watch::Receiver<()>,
-    ) {
-        let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
-        let stream = Breakable::new(stream);
-        stream.wire().set_direct();
-        let seat = Seated::new(slot, Arc::clone(&self.metrics));
-        let connection =
-            Connection { peer: Peer { address, trusted }, wire: stream.wire(), seat: Arc::new(seat) };
-        let proxy = self.proxy;
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, connection) = (Arc::clone(&proxy), connection.clone());
-            async move { Ok::<Response<Reported>, Infallible>(proxy.handle(request, connection).await) }
-        });
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.settings.header_timeout)
-            .max_header_size(MAX_HEAD)
-            // What GitLab sent keeps its case; what we add is written as it writes: scripts grep.
-            .preserve_header_case(true)
-            .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let metrics = self.metrics;
-        crate::rt::spawn(async move {
-            let mut serving = std::pin::pin!(serving);
-            let ended = tokio::select! {
-                ended = &mut serving => ended,
-                _ = stopping.changed() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-            };
-            if let Err(error) = ended
-                && error.is_parse()
-            {
-                metrics.malformed();
-                tracing::debug!(%error, client = %address, "a connection sent what isn't HTTP");
-            }
-        });
     }
 }

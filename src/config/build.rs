@@ -6,6 +6,7 @@ use super::Config;
 use super::keys::{self, Key, Presence, Spec};
 use super::layers::Effective;
 use super::problem::{Problem, Problems};
+use super::read::Written;
 use crate::origin::Origin;
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
@@ -40,13 +41,52 @@ impl Reader<'_> {
         let max_connections = self.read(&keys::SERVER_MAX_CONNECTIONS);
         let header_timeout = self.read(&keys::SERVER_HEADER_TIMEOUT);
         let drain = self.read(&keys::SERVER_DRAIN);
+        let tls = self.tls();
         Some(server::Settings {
             listen: listen?,
             trusted_proxies: trusted_proxies?,
             max_connections: max_connections?,
             header_timeout: header_timeout?,
             drain: drain?,
+            tls,
         })
+    }
+
+    /// `None` as well if something is wrong with it, which then is noted.
+    fn tls(&mut self) -> Option<server::tls::Settings> {
+        let cert = self.read(&keys::SERVER_TLS_CERT);
+        let key = self.read(&keys::SERVER_TLS_KEY);
+        let min_version = self.read(&keys::SERVER_TLS_MIN_VERSION)?;
+        let (certs, keys) = (self.count(&keys::SERVER_TLS_CERT.spec), self.count(&keys::SERVER_TLS_KEY.spec));
+        match (cert, key) {
+            (Some(cert), Some(key)) if certs == keys => {
+                let pairs = cert.into_iter().zip(key).map(|(cert, key)| server::tls::Pair { cert, key });
+                Some(server::tls::Settings { pairs: pairs.collect(), min_version })
+            }
+            (None, None) if certs.is_none() && keys.is_none() => None,
+            (cert, key) => {
+                // A value that is wrong by itself has been noted.
+                if (cert.is_some() || certs.is_none()) && (key.is_some() || keys.is_none()) {
+                    self.note_unpaired(keys.unwrap_or_default(), certs.unwrap_or_default());
+                }
+                None
+            }
+        }
+    }
+
+    /// How many values a list has; `None` if it is unset.
+    fn count(&self, spec: &Spec) -> Option<usize> {
+        let found = self.effective.iter().find(|effective| effective.spec.path == spec.path);
+        match found.and_then(|effective| effective.value.as_ref()) {
+            Some(Ok(Written::List(items))) => Some(items.len()),
+            Some(_) => Some(0),
+            None => None,
+        }
+    }
+
+    fn note_unpaired(&mut self, found: usize, others: usize) {
+        let (key, other) = (keys::SERVER_TLS_KEY.spec.path, keys::SERVER_TLS_CERT.spec.path);
+        self.problems.push(Problem::Unpaired { key, layer: self.layer(key), found, others, other });
     }
 
     fn upstream(&mut self) -> Option<upstream::Settings> {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::read::{self, Written, Wrong};
 use crate::origin::Origin;
 use crate::proxy::{GzipFor, OnFile};
+use crate::server::tls;
 use crate::store::ReadMode;
 use crate::telemetry::log::{Format, Level};
 
@@ -49,6 +50,8 @@ pub enum Shape {
     Number,
     /// A list of strings; comma-separated in the environment.
     List,
+    /// A string, or a list of them that isn't empty; comma-separated in the environment.
+    OneOrMore,
 }
 
 /// A command-line flag.
@@ -122,6 +125,7 @@ const LEAST_CACHE: u64 = 64 << 20;
 const MOST_CACHE: u64 = 1 << 60;
 
 const ADDRESS: &str = "an IP address and a port such as \"127.0.0.1:8080\"";
+const FILES: &str = "the path of a PEM file or a list of them";
 const TIMEOUT: &str = "a duration from 1ms to 24h such as \"30s\"";
 const SPAN: &str = "a duration from 0s to 24h such as \"30s\"";
 
@@ -139,6 +143,16 @@ keys! {
             "Longest wait for a request's head, and longest idle time of a kept-alive connection.");
     SERVER_DRAIN: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.");
+
+    SERVER_TLS_CERT: Vec<PathBuf> = read::paths,
+        key("server.tls.cert", Optional("/etc/larder/tls.pem"), FILES,
+            "Certificates shown to clients, each with its chain; the first to those that ask for no other's name. With one TCP listeners speak TLS.",
+        ).shaped(Shape::OneOrMore);
+    SERVER_TLS_KEY: Vec<PathBuf> = read::paths,
+        key("server.tls.key", Optional("/etc/larder/tls.key"), FILES,
+            "The private keys of server.tls.cert, in the same order, without a passphrase.").shaped(Shape::OneOrMore);
+    SERVER_TLS_MIN_VERSION: tls::Version = |raw| read::choice(raw, tls::Version::NAMES),
+        key("server.tls.min_version", Default("1.2"), "\"1.2\" or \"1.3\"", "The oldest version of TLS spoken with clients.");
 
     UPSTREAM_URL: Origin = read::origin,
         key("upstream.url", Required("https://gitlab.example.com"),

@@ -148,7 +148,9 @@ fn text(spec: &'static Spec, layer: String, value: &OsStr, problems: &mut Proble
 fn from_text(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Text | Shape::Number => Value::from(text),
-        Shape::List if text.trim().is_empty() => Value::from(Vec::<Value>::new()),
-        Shape::List => Value::from(text.split(',').map(|item| Value::from(item.trim())).collect::<Vec<_>>()),
+        Shape::List | Shape::OneOrMore if text.trim().is_empty() => Value::from(Vec::<Value>::new()),
+        Shape::List | Shape::OneOrMore => {
+            Value::from(text.split(',').map(|item| Value::from(item.trim())).collect::<Vec<_>>())
+        }
     }
 }

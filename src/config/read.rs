@@ -34,13 +34,14 @@ impl Written {
     pub(super) fn from_value(shape: Shape, value: &Value) -> Result<Self, Wrong> {
         let wrong = || Wrong(kind(value).to_owned());
         match (shape, value) {
-            (Shape::List, Value::Array(_, items)) => {
+            (Shape::List | Shape::OneOrMore, Value::Array(_, items)) => {
                 let items: Option<Vec<String>> = items.iter().map(scalar).collect();
                 items
                     .map(Self::List)
                     .ok_or_else(|| Wrong("a list that doesn't hold strings alone".to_owned()))
             }
             (Shape::List, _) => Err(wrong()),
+            (Shape::OneOrMore, value) => scalar(value).map(|text| Self::List(vec![text])).ok_or_else(wrong),
             (Shape::Text | Shape::Number, value) => scalar(value).map(Self::Text).ok_or_else(wrong),
         }
     }
@@ -62,6 +63,11 @@ impl Written {
     fn parsed<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Wrong> {
         let text = self.as_text()?;
         parse(text).ok_or_else(|| Wrong::text(text))
+    }
+
+    /// Each of a list that isn't empty.
+    fn some<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Wrong> {
+        if self.as_list()?.is_empty() { Err(Wrong("an empty list".to_owned())) } else { self.each(parse) }
     }
 
     fn each<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Wrong> {
@@ -117,7 +123,15 @@ pub(super) fn size(raw: &Written, bounds: RangeInclusive<u64>) -> Result<u64, Wr
 }
 
 pub(super) fn path(raw: &Written) -> Result<PathBuf, Wrong> {
-    raw.parsed(|text| (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text)))
+    raw.parsed(a_path)
+}
+
+pub(super) fn paths(raw: &Written) -> Result<Vec<PathBuf>, Wrong> {
+    raw.some(a_path)
+}
+
+fn a_path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 
 /// User name and password are refused: they would end up in logs, and larder has no credentials of its own.

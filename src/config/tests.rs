@@ -25,6 +25,9 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("server.max_connections", &["1", "1000000", "007"], &["0", "1000001", "-1", "1.5", "many", ""]),
     ("server.header_timeout", &["1ms", "24h", "1h 30m"], &["0s", "30", "-1s", "24h 1s", ""]),
     ("server.drain", &["0s", "0", "24h"], &["25h", "soon"]),
+    ("server.tls.cert", &["/etc/tls.pem", "tls 1.pem"], &["", "a\0b"]),
+    ("server.tls.key", &["/etc/tls.key"], &[""]),
+    ("server.tls.min_version", &["1.2", "1.3"], &["1.1", "TLS 1.2", ""]),
     (
         "upstream.url",
         &["http://127.0.0.1:3000", "https://example.com/gitlab"],
@@ -61,6 +64,9 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("log.level", &["error", "warn", "info", "debug", "trace"], &["off", "5"]),
 ];
 
+/// Neither without the other.
+const TLS: (&str, &str) = ("server.tls.cert", "server.tls.key");
+
 fn spec(path: &str) -> &'static Spec {
     keys::find(path).unwrap()
 }
@@ -79,8 +85,9 @@ fn environment<const N: usize>(variables: [(&str, &str); N]) -> Vec<(OsString, O
 /// `text` for `spec` in a file, the way a person would write it.
 fn toml(spec: &Spec, text: &str) -> String {
     let value = match spec.shape {
-        Shape::List if text.is_empty() => "[]".to_owned(),
-        Shape::List => format!("{:?}", text.split(',').map(str::trim).collect::<Vec<_>>()),
+        Shape::List | Shape::OneOrMore if text.is_empty() => "[]".to_owned(),
+        Shape::OneOrMore if !text.contains(',') => serde_json::to_string(text).unwrap(),
+        Shape::List | Shape::OneOrMore => format!("{:?}", text.split(',').map(str::trim).collect::<Vec<_>>()),
         Shape::Text | Shape::Number => serde_json::to_string(text).unwrap(),
     };
     format!("[{}]\n{} = {value}\n", spec.section(), spec.name())
@@ -103,6 +110,11 @@ fn in_each_layer(spec: &'static Spec, text: &str) -> Vec<(String, Sources)> {
 fn with_url(except: &Spec, mut sources: Sources) -> Sources {
     if except.path != "upstream.url" {
         sources.environment.push(("LARDER__UPSTREAM__URL".into(), URL.into()));
+    }
+    for (path, other) in [TLS, (TLS.1, TLS.0)] {
+        if except.path == path || except.path == "server.tls.min_version" {
+            sources.environment.push((spec(other).variable().into(), "other.pem".into()));
+        }
     }
     sources
 }
@@ -161,7 +173,10 @@ fn each_key_reaches_the_settings() {
         let seen: std::collections::BTreeSet<String> = good
             .iter()
             .map(|text| with_url(spec, file(&toml(spec, text))))
-            .chain((spec.path != "upstream.url").then(|| with_url(spec, Sources::default())))
+            .chain(
+                (!["upstream.url", TLS.0, TLS.1].contains(&spec.path))
+                    .then(|| with_url(spec, Sources::default())),
+            )
             .map(|sources| config(&sources))
             .collect();
         // `connect_timeout` and its like are tested with their default alone.

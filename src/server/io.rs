@@ -30,6 +30,11 @@ impl Breakable {
         Arc::clone(&self.wire)
     }
 
+    /// Whether an answer has broken off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.wire.is_broken()
+    }
+
     /// Writes a head as a beginning of what follows it, and a part of a file without a copy.
     fn poll_send(&self, cx: &mut Context<'_>, head: &[u8], part: &Part) -> Poll<io::Result<usize>> {
         loop {

@@ -134,6 +134,26 @@ impl Fill {
     }
 }
 
+/// Why a connection of a client's was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Its TLS handshake failed.
+    Tls,
+    /// Its TLS handshake took too long.
+    TlsTimeout,
+}
+
+impl Cut {
+    pub(super) const ALL: [Self; 2] = [Self::Tls, Self::TlsTimeout];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::TlsTimeout => "tls_timeout",
+        }
+    }
+}
+
 /// What came of a damaged chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mend {

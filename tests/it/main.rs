@@ -25,6 +25,7 @@ mod secrets;
 mod support;
 mod table;
 mod targets;
+mod tls;
 mod upgrades;
 mod uploads;
 mod web;

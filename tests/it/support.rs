@@ -17,6 +17,7 @@ use larder::store::ReadMode;
 use larder::telemetry::Metrics;
 use larder::telemetry::metrics::Sizes;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -34,6 +35,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             max_connections: 10_000,
             header_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            tls: None,
         },
         upstream: larder::upstream::Settings {
             url: upstream.parse().unwrap(),
@@ -203,6 +205,20 @@ pub(crate) async fn open(
 ) -> Option<Exchange> {
     let (authority, target) = split(url);
     let stream = TcpStream::connect(authority).await.unwrap();
+    exchange(stream, method, (authority, target), fields, body).await
+}
+
+/// The same over a stream that is there: `place` is the authority and the target.
+pub(crate) async fn exchange<S>(
+    stream: S,
+    method: Method,
+    (authority, target): (&str, &str),
+    fields: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Option<Exchange>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(async move {
         let _ = connection.await;

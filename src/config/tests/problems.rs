@@ -131,6 +131,33 @@ fn bytes_that_are_no_text_are_a_problem() {
 }
 
 #[test]
+fn each_certificate_needs_its_key() {
+    let pair = |cert: &str, key: &str| {
+        lines(&with_url(spec("cache.dir"), file(&format!("[server.tls]\n{cert}\n{key}\n"))))
+    };
+    for (cert, key) in
+        [("", ""), ("cert = \"a\"", "key = [\"b\"]"), ("cert = [\"a\", \"b\"]", "key = [\"c\", \"d\"]")]
+    {
+        assert_eq!(pair(cert, key), Vec::<String>::new(), "{cert} {key}");
+    }
+    for (cert, key, layer, found, others) in [
+        ("cert = \"a\"", "", "default", 0, 1),
+        ("", "key = \"a\"", "file l.toml", 1, 0),
+        ("cert = [\"a\", \"b\"]", "key = [\"c\"]", "file l.toml", 1, 2),
+    ] {
+        let said = format!(
+            "server.tls.key ({layer}): found {found} for {others} of server.tls.cert; expected one for each"
+        );
+        assert_eq!(pair(cert, key), [said]);
+    }
+    let wrong = pair("cert = []", "key = [1, [2]]");
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    let unknown =
+        lines(&with_url(spec("cache.dir"), file("[server.tls]\ncerts = 1\n[server]\n\"tls.key\" = 2")));
+    assert_eq!(unknown.len(), 2, "{unknown:?}");
+}
+
+#[test]
 fn listeners_must_not_share_a_port() {
     let cases = [
         ("127.0.0.1:80", "127.0.0.1:80", true),

@@ -157,6 +157,7 @@ impl Proxy {
     ) -> Response<Reported> {
         let started = self.clock.now();
         let (mut parts, body) = request.into_parts();
+        let settled = door::settle(&mut parts);
         let id = self.request_id(&parts.headers);
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
@@ -166,7 +167,10 @@ impl Proxy {
         let body = Upload::new(body, &fields);
         let Connection { peer, seat, .. } = connection;
         let exchange = Exchange { parts, fields, body, peer, seat, client, started };
-        let (outcome, mut response) = self.answer(exchange, &mut report).await;
+        let (outcome, mut response) = match settled {
+            Ok(()) => self.answer(exchange, &mut report).await,
+            Err(why) => (Outcome::Malformed, answer::malformed(why)),
+        };
         let fields = response.headers_mut();
         fields.append(
             HeaderName::from_static("cache-status"),

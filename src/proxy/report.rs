@@ -47,6 +47,7 @@ impl Report {
         started: Moment,
         wire: Arc<Wire>,
     ) -> Self {
+        wire.begin();
         Self {
             clock: proxy.clock.clone(),
             metrics: Arc::clone(&proxy.metrics),
@@ -106,6 +107,7 @@ const fn named(class: Class) -> metrics::Route {
 impl Drop for Report {
     /// The client has its last byte, or is gone; without a head it left before there was an answer.
     fn drop(&mut self) {
+        self.wire.end();
         let now = self.clock.now();
         let whole = now.since(self.started);
         self.metrics.served(self.from, self.bytes);

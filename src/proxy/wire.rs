@@ -1,6 +1,6 @@
 //! What an answer and its connection's stream tell each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,6 +12,9 @@ pub struct Wire {
     direct: AtomicBool,
     shared: AtomicBool,
     broken: AtomicBool,
+    /// Requests that have begun, and those that have ended.
+    begun: AtomicU64,
+    ended: AtomicU64,
     source: Mutex<Option<Mapped>>,
 }
 
@@ -30,6 +33,24 @@ impl Wire {
     /// It turned out to carry several answers at once (HTTP/2): one that breaks off is said to be broken by itself.
     pub fn set_shared(&self) {
         self.shared.store(true, Ordering::SeqCst);
+    }
+
+    /// A request has come.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A request's answer has gone, or was given up.
+    pub(super) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many requests have come so far, if none is being answered.
+    pub fn idle_since(&self) -> Option<u64> {
+        // In this order, a request that comes in between can only make it look busy.
+        let ended = self.ended.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        (begun == ended).then_some(begun)
     }
 
     /// An answer breaks off: the connection must be reset, since to an HTTP/1.0 client a close looks like the end.

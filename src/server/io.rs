@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::num::to_u64;
 use crate::proxy::Wire;
 use crate::store::Part;
 
@@ -18,11 +19,26 @@ use crate::store::Part;
 pub(super) struct Breakable {
     stream: TcpStream,
     wire: Arc<Wire>,
+    /// What was read to see which protocol it is, and is to be read again.
+    ahead: Vec<u8>,
 }
 
 impl Breakable {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, wire: Arc::default() }
+        Self { stream, wire: Arc::default(), ahead: Vec::new() }
+    }
+
+    /// Whether the first bytes that come are these. Waits until that shows.
+    pub(super) async fn begins_with(&mut self, expected: &[u8]) -> io::Result<bool> {
+        let mut ahead = Vec::with_capacity(expected.len());
+        while expected.starts_with(&ahead) && ahead.len() < expected.len() {
+            let left = to_u64(expected.len() - ahead.len());
+            if (&mut self.stream).take(left).read_buf(&mut ahead).await? == 0 {
+                break;
+            }
+        }
+        self.ahead = ahead;
+        Ok(self.ahead == expected)
     }
 
     /// What answers tell it.
@@ -96,6 +112,11 @@ impl AsyncRead for Breakable {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let fits = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(self.ahead.drain(..fits).as_slice());
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

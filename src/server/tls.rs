@@ -110,8 +110,11 @@ const LARGEST: u64 = 1 << 20;
 /// How old a look at the files may be when a client comes.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What is spoken over it.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+/// HTTP/2 before HTTP/1.1.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+
+/// What a handshake calls HTTP/2 (RFC 9113, 3.2).
+pub(super) const HTTP2: &[u8] = b"h2";
 
 /// Certificates in use, renewed while clients come and go: a handshake that has begun keeps what it began with.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod entries;
 mod fills;
 mod framing;
 mod growing;
+mod http2;
 mod limits;
 mod midway;
 mod outages;

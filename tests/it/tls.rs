@@ -23,7 +23,7 @@ use crate::scene::{MODES, Scene, archive};
 use crate::support::{Larder, Reply, exchange};
 
 /// The name that tests ask for.
-const NAME: &str = "larder.test";
+pub(crate) const NAME: &str = "larder.test";
 
 /// Certificates in a directory.
 pub(crate) struct Files {
@@ -80,14 +80,19 @@ pub(crate) async fn connect(
     connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
 }
 
-async fn get(larder: &Larder, connector: &TlsConnector, target: &str, fields: &[(&str, &str)]) -> Reply {
+pub(crate) async fn get(
+    larder: &Larder,
+    connector: &TlsConnector,
+    target: &str,
+    fields: &[(&str, &str)],
+) -> Reply {
     let stream = connect(larder, connector, NAME).await.unwrap();
     let answer = exchange(stream, Method::GET, (NAME, target), fields, "").await;
     answer.expect("a head").rest().await
 }
 
 /// The path and query of a URL at larder.
-fn target<'a>(larder: &Larder, url: &'a str) -> &'a str {
+pub(crate) fn target<'a>(larder: &Larder, url: &'a str) -> &'a str {
     url.strip_prefix(&larder.url()).unwrap()
 }
 

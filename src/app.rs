@@ -1,5 +1,6 @@
 //! The composition root: the only place that sees the whole configuration and every part.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::num::to_u64;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Tunnels, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
-use crate::server::{self, tls::Certificates};
+use crate::server::{self, Address, Listeners, Live, tls::Certificates};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Sizes;
@@ -81,9 +82,8 @@ pub fn verify(
 /// Everything, ready to serve.
 #[derive(Debug)]
 pub struct App {
-    server: server::Settings,
-    listener: TcpListener,
-    certificates: Option<Arc<Certificates>>,
+    listeners: Listeners,
+    live: Arc<Live>,
     admin_listener: TcpListener,
     admin: Arc<Admin>,
     readiness: Readiness,
@@ -96,7 +96,7 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics)?);
         let certificates = certificates(config.server.tls.clone(), &clock).await?;
-        let listener = server::bind(config.server.listen).await?;
+        let listeners = Listeners::bind(&config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
         let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
         let store = {
@@ -142,12 +142,20 @@ impl App {
         let readiness = Readiness::new();
         let page = metrics_page(Arc::clone(&proxy), config.store.max_size);
         let admin = Arc::new(Admin::new(&config.admin, token, readiness.clone(), page));
-        Ok(Self { server: config.server, listener, certificates, admin_listener, admin, readiness, proxy })
+        let live = Arc::new(Live::new(config.server, certificates));
+        Ok(Self { listeners, live, admin_listener, admin, readiness, proxy })
     }
 
-    /// Where clients connect, and where operators do.
-    pub fn addresses(&self) -> std::io::Result<(std::net::SocketAddr, std::net::SocketAddr)> {
-        Ok((self.listener.local_addr()?, self.admin_listener.local_addr()?))
+    /// Where clients connect.
+    pub fn listening(&self) -> std::io::Result<Vec<Address>> {
+        self.listeners.addresses()
+    }
+
+    /// Where clients connect first by TCP, and where operators do.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        let first = self.listening()?.iter().find_map(Address::tcp);
+        let first = first.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        Ok((first, self.admin_listener.local_addr()?))
     }
 
     /// What is counted.
@@ -157,9 +165,11 @@ impl App {
 
     /// Serves until `stop` is ready, then drains.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        if let Ok((address, admin)) = self.addresses() {
+        for address in self.listening().unwrap_or_default() {
             tracing::info!(%address, upstream = %self.proxy.upstream.origin(), "listening");
-            tracing::info!(address = %admin, "admin listening");
+        }
+        if let Ok(address) = self.admin_listener.local_addr() {
+            tracing::info!(%address, "admin listening");
         }
         let (end_admin, admin_ended) = watch::channel(false);
         let admin = tokio::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
@@ -171,10 +181,9 @@ impl App {
             readiness.set(Stage::Draining);
             tracing::info!("draining");
         };
-        let drain = self.server.drain;
-        let proxy = Arc::clone(&self.proxy);
-        let draining = server::serve(self.listener, self.server, self.certificates, proxy, stop).await;
-        let deadline = Instant::now() + drain;
+        let (live, proxy) = (Arc::clone(&self.live), Arc::clone(&self.proxy));
+        let draining = server::serve(self.listeners, live, proxy, stop).await;
+        let deadline = Instant::now() + self.live.settings().drain;
         let broken = draining.finish(deadline).await + self.proxy.tunnels.finish(deadline).await;
         // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
         let _ = tokio::time::timeout_at(deadline, self.proxy.fills.idle()).await;

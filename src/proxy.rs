@@ -13,6 +13,7 @@ mod mend;
 mod pass;
 mod report;
 mod serve;
+mod stall;
 mod tunnel;
 mod types;
 mod upload;
@@ -38,11 +39,13 @@ use crate::content;
 use crate::entries::Entries;
 use crate::fill::Fills;
 use crate::hop::{self, Peer};
+use crate::pace::Least;
 use crate::route::{Line, Route};
 use crate::store::Store;
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::Upstream;
 use report::Report;
+use stall::Stall;
 use upload::Upload;
 
 /// A client's or larder's own name for a request, in logs on both sides.
@@ -125,6 +128,8 @@ pub struct Connection {
     pub wire: Arc<Wire>,
     /// What it holds while it is open, in whatever protocol.
     pub seat: Seat,
+    /// The slowest that its client may take or send a body.
+    pub least: Least,
 }
 
 /// A request on its way through. Whatever isn't a hit is awaited in a box: hyper moves a request's future, and the largest
@@ -164,8 +169,9 @@ impl Proxy {
         let wire = Arc::clone(&connection.wire);
         let mut report = Report::new(&self, &parts, &id, client, started, wire);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
-        let body = Upload::new(body, &fields);
-        let Connection { peer, seat, .. } = connection;
+        let Connection { peer, wire, seat, least } = connection;
+        let body = Upload::new(body, &fields, least);
+        let stall = Stall::new(&wire, least);
         let exchange = Exchange { parts, fields, body, peer, seat, client, started };
         let (outcome, mut response) = match settled {
             Ok(()) => self.answer(exchange, &mut report).await,
@@ -181,7 +187,7 @@ impl Proxy {
             fields.insert(REQUEST_ID, id);
         }
         report.head(outcome, response.status());
-        response.map(|body| Reported::new(body, report))
+        response.map(|body| Reported::new(body, report, stall))
     }
 
     async fn answer(self: &Arc<Self>, exchange: Exchange, report: &mut Report) -> (Outcome, Response<Body>) {

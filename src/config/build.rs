@@ -8,6 +8,8 @@ use super::layers::Effective;
 use super::problem::{Problem, Problems};
 use super::read::Written;
 use crate::origin::Origin;
+use crate::pace::Least;
+use crate::server::Address;
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
 /// The configuration, if each value is what its key expects and they hold together.
@@ -39,14 +41,18 @@ impl Reader<'_> {
         let listen = self.read(&keys::SERVER_LISTEN);
         let trusted_proxies = self.read(&keys::SERVER_TRUSTED_PROXIES);
         let max_connections = self.read(&keys::SERVER_MAX_CONNECTIONS);
+        let per_address = self.read(&keys::SERVER_MAX_CONNECTIONS_PER_ADDRESS);
         let header_timeout = self.read(&keys::SERVER_HEADER_TIMEOUT);
+        let (rate, over) = (self.read(&keys::SERVER_MIN_RATE), self.read(&keys::SERVER_MIN_RATE_FOR));
         let drain = self.read(&keys::SERVER_DRAIN);
         let tls = self.tls();
         Some(server::Settings {
             listen: listen?,
             trusted_proxies: trusted_proxies?,
             max_connections: max_connections?,
+            max_connections_per_address: per_address?,
             header_timeout: header_timeout?,
+            least: Least { rate: rate?, over: over? },
             drain: drain?,
             tls,
         })
@@ -178,7 +184,7 @@ impl Reader<'_> {
 
     fn check_listeners(&mut self, server: Option<&server::Settings>, admin: Option<&admin::Settings>) {
         if let (Some(server), Some(admin)) = (server, admin)
-            && collide(server.listen, admin.listen)
+            && server.listen.iter().filter_map(Address::tcp).any(|listen| collide(listen, admin.listen))
         {
             self.note_clash(&keys::ADMIN_LISTEN.spec, admin.listen.to_string());
         }
@@ -187,7 +193,7 @@ impl Reader<'_> {
     /// Every request would come back until the connections run out.
     fn check_loop(&mut self, server: Option<&server::Settings>, upstream: Option<&upstream::Settings>) {
         if let (Some(server), Some(upstream)) = (server, upstream)
-            && leads_to(&upstream.url, server.listen)
+            && server.listen.iter().filter_map(Address::tcp).any(|listen| leads_to(&upstream.url, listen))
         {
             self.note_clash(&keys::UPSTREAM_URL.spec, upstream.url.to_string());
         }

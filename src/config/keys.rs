@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::read::{self, Written, Wrong};
 use crate::origin::Origin;
 use crate::proxy::{GzipFor, OnFile};
-use crate::server::tls;
+use crate::server::{Address, tls};
 use crate::store::ReadMode;
 use crate::telemetry::log::{Format, Level};
 
@@ -125,22 +125,36 @@ const LEAST_CACHE: u64 = 64 << 20;
 const MOST_CACHE: u64 = 1 << 60;
 
 const ADDRESS: &str = "an IP address and a port such as \"127.0.0.1:8080\"";
+const LISTEN: &str = "an IP address and a port such as \"127.0.0.1:8080\", \"plain:127.0.0.1:8080\" or \"unix:/run/larder.sock\"";
 const FILES: &str = "the path of a PEM file or a list of them";
 const TIMEOUT: &str = "a duration from 1ms to 24h such as \"30s\"";
 const SPAN: &str = "a duration from 0s to 24h such as \"30s\"";
 
 keys! {
-    SERVER_LISTEN: SocketAddr = read::address,
-        key("server.listen", Default("127.0.0.1:8080"), ADDRESS, "Where clients connect.").flag("listen", "ADDRESS");
+    SERVER_LISTEN: Vec<Address> = read::listeners,
+        key("server.listen", Default("127.0.0.1:8080"), LISTEN,
+            "Where clients connect: one place or a list. With certificates TCP speaks TLS, but for plain:IP:PORT; unix:/path is plain, mode 0660.",
+        ).shaped(Shape::OneOrMore).flag("listen", "ADDRESS");
     SERVER_TRUSTED_PROXIES: Vec<IpNet> = read::networks,
         key("server.trusted_proxies", Default(""), "a list of networks such as [\"10.0.0.0/8\", \"192.0.2.7\"]",
             "Peers whose X-Forwarded-For is believed.").shaped(Shape::List);
     SERVER_MAX_CONNECTIONS: usize = |raw| read::count(raw, 1..=1_000_000),
         key("server.max_connections", Default("10000"), "a whole number from 1 to 1000000",
             "Connections held at once; further ones wait in the kernel's backlog.").shaped(Shape::Number);
+    // Half of what all may have: a gateway's clients share an address, and none may keep the others out.
+    SERVER_MAX_CONNECTIONS_PER_ADDRESS: usize = |raw| read::count(raw, 0..=1_000_000),
+        key("server.max_connections_per_address", Default("5000"), "a whole number up to 1000000",
+            "Connections held at once from one address (of IPv6: from one /64), trusted proxies aside; 0: no limit but that of all.",
+        ).shaped(Shape::Number);
     SERVER_HEADER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
         key("server.header_timeout", Default("30s"), TIMEOUT,
             "Longest wait for a request's head, and longest idle time of a kept-alive connection.");
+    // Slower than any line that is of use for archives; enough to tell a reader from one that holds a place.
+    SERVER_MIN_RATE: u64 = |raw| read::size(raw, 0..=MOST_CACHE),
+        key("server.min_rate", Default("1KiB"), "a size up to 1048576TiB such as \"1KiB\", meant a second",
+            "The slowest that a client may take an answer or send a body, bytes a second of the time that it is waited for; 0: nobody is too slow.");
+    SERVER_MIN_RATE_FOR: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
+        key("server.min_rate_for", Default("60s"), TIMEOUT, "How long a client may be slower than server.min_rate.");
     SERVER_DRAIN: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.");
 

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::keys::Shape;
 use super::text::shown;
 use crate::origin::Origin;
+use crate::server::Address;
 
 /// A value as it was written, in whichever layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +105,10 @@ pub(super) fn kind(value: &Value) -> &'static str {
 
 pub(super) fn address(raw: &Written) -> Result<SocketAddr, Wrong> {
     raw.parsed(|text| text.parse().ok())
+}
+
+pub(super) fn listeners(raw: &Written) -> Result<Vec<Address>, Wrong> {
+    raw.some(|item| item.parse().ok())
 }
 
 pub(super) fn networks(raw: &Written) -> Result<Vec<IpNet>, Wrong> {

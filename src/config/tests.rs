@@ -14,8 +14,8 @@ mod problems;
 const VALUES: &[(&str, &[&str], &[&str])] = &[
     (
         "server.listen",
-        &["0.0.0.0:80", "[::1]:8080", "127.0.0.1:0"],
-        &["", "8080", ":8080", "localhost:80", "1.2.3.4"],
+        &["0.0.0.0:80", "[::1]:8080", "127.0.0.1:0", "plain:127.0.0.1:1,unix:/run/larder.sock, [::]:2"],
+        &["", "8080", ":8080", "localhost:80", "1.2.3.4", "unix:run", "1.2.3.4:1,"],
     ),
     (
         "server.trusted_proxies",
@@ -23,7 +23,10 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
         &["10.0.0.0/33", "a", "1.2.3.4,"],
     ),
     ("server.max_connections", &["1", "1000000", "007"], &["0", "1000001", "-1", "1.5", "many", ""]),
+    ("server.max_connections_per_address", &["0", "1000000"], &["-1", "1000001", ""]),
     ("server.header_timeout", &["1ms", "24h", "1h 30m"], &["0s", "30", "-1s", "24h 1s", ""]),
+    ("server.min_rate", &["0", "1MiB"], &["-1", "fast", ""]),
+    ("server.min_rate_for", &["1ms", "24h"], &["0s", "30", ""]),
     ("server.drain", &["0s", "0", "24h"], &["25h", "soon"]),
     ("server.tls.cert", &["/etc/tls.pem", "tls 1.pem"], &["", "a\0b"]),
     ("server.tls.key", &["/etc/tls.key"], &[""]),
@@ -192,7 +195,7 @@ fn later_layers_win() {
         environment([("LARDER__SERVER__LISTEN", "127.0.0.1:2"), ("LARDER__CACHE__DIR", "/e")]);
     sources.flags = vec![(spec("server.listen"), "127.0.0.1:3".into())];
     let loaded = load(&sources).unwrap();
-    assert_eq!(loaded.config.server.listen.port(), 3);
+    assert_eq!(loaded.config.server.listen[0].tcp().unwrap().port(), 3);
     assert_eq!(loaded.config.store.dir, PathBuf::from("/e"));
     assert_eq!(loaded.config.upstream.url.to_string(), "http://file");
     let text = loaded.to_toml();

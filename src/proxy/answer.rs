@@ -28,6 +28,11 @@ pub(super) fn failed(error: &upstream::Error) -> Response<Body> {
     response
 }
 
+/// A body came too slowly.
+pub(super) fn too_slow() -> Response<Body> {
+    own(StatusCode::REQUEST_TIMEOUT, "http_request_error", "the request's body came too slowly")
+}
+
 /// The request isn't one that may be passed on.
 pub(super) fn malformed(why: &'static str) -> Response<Body> {
     own(StatusCode::BAD_REQUEST, "http_request_error", why)

@@ -15,8 +15,10 @@ use super::{Exchange, Proxy, answer, is_head};
 use crate::access::Caller;
 use crate::hop::{self, Trailing};
 use crate::key::Key;
+use crate::pace::TooSlow;
 use crate::route::Write;
 use crate::telemetry::Outcome;
+use crate::telemetry::metrics::Cut;
 use crate::upstream::{self, Kind};
 
 /// Passes a request on and its answer back.
@@ -154,6 +156,10 @@ fn outgoing(exchange: Exchange) -> (Request<upstream::Body>, Option<Wish>) {
 }
 
 fn failed(proxy: &Arc<Proxy>, error: &upstream::Error) -> Response<Body> {
+    if error.is_caused_by::<TooSlow>() {
+        proxy.metrics.cut(Cut::SlowBody);
+        return answer::too_slow();
+    }
     if error.kind() != Kind::ClientGone {
         proxy.metrics.upstream_error(error.kind().as_str());
     }

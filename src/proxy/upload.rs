@@ -10,7 +10,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::body::Error;
 use crate::hop;
+use crate::num::to_u64;
+use crate::pace::{Least, Paced};
 
 /// How long a body that nobody wants is read on for its answer's sake, and how long a pause in it may be: nginx's
 /// `lingering_time` and `lingering_timeout`. A connection that closes with bytes unread is reset, and a reset can take the
@@ -27,13 +30,15 @@ pub(super) struct Upload {
     /// The client sends, or will without being told to go on.
     sending: bool,
     done: bool,
+    /// Whether its sender keeps up.
+    sender: Option<Paced>,
 }
 
 impl Upload {
     /// Takes a request's body. One whose sender waits for 100 (RFC 9110, 10.1.1) isn't begun before it is wanted: reading
     /// it is what tells the client to go on.
-    pub(super) fn new(inner: Incoming, fields: &HeaderMap) -> Self {
-        Self { inner: Some(inner), sending: !expects(fields), done: false }
+    pub(super) fn new(inner: Incoming, fields: &HeaderMap, least: Least) -> Self {
+        Self { inner: Some(inner), sending: !expects(fields), done: false, sender: Paced::new(least) }
     }
 }
 
@@ -44,25 +49,36 @@ fn expects(fields: &HeaderMap) -> bool {
 
 impl HttpBody for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.sending = true;
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        this.sending = true;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let mut next = Pin::new(inner).poll_frame(cx);
         match &mut next {
+            Poll::Pending => {
+                while let Some(Poll::Ready(look)) = this.sender.as_mut().map(|sender| sender.poll_wait(cx)) {
+                    if let Err(slow) = look {
+                        this.done = true;
+                        return Poll::Ready(Some(Err(slow.into())));
+                    }
+                }
+            }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(sender) = &mut this.sender {
+                    sender.moved(frame.data_ref().map_or(0, |data| to_u64(data.len())));
+                }
                 if let Some(trailers) = frame.trailers_mut() {
                     hop::strip_trailers(trailers);
                 }
             }
-            Poll::Ready(None | Some(Err(_))) => self.done = true,
-            Poll::Pending => {}
+            Poll::Ready(None | Some(Err(_))) => this.done = true,
         }
-        next
+        next.map(|next| next.map(|next| next.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::store::Mapped;
 
@@ -12,6 +13,8 @@ pub struct Wire {
     direct: AtomicBool,
     shared: AtomicBool,
     broken: AtomicBool,
+    slow: AtomicBool,
+    gave_up: Notify,
     /// Requests that have begun, and those that have ended.
     begun: AtomicU64,
     ended: AtomicU64,
@@ -55,9 +58,31 @@ impl Wire {
 
     /// An answer breaks off: the connection must be reset, since to an HTTP/1.0 client a close looks like the end.
     pub fn break_off(&self) {
-        if !self.shared.load(Ordering::SeqCst) {
+        if !self.is_shared() {
             self.broken.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// Its client takes less than it must: the connection is reset, whatever it carries.
+    pub fn give_up(&self) {
+        self.slow.store(true, Ordering::SeqCst);
+        self.broken.store(true, Ordering::SeqCst);
+        self.gave_up.notify_one();
+    }
+
+    /// Ready once that is so.
+    pub async fn is_given_up(&self) {
+        self.gave_up.notified().await;
+    }
+
+    /// Whether its client took less than it must.
+    pub fn was_slow(&self) -> bool {
+        self.slow.load(Ordering::SeqCst)
+    }
+
+    /// Whether several answers share it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::SeqCst)
     }
 
     /// Whether an answer has broken off.

@@ -15,15 +15,16 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::io::Breakable;
+use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{self, Certificates};
 use crate::hop::Peer;
+use crate::pace::Least;
 use crate::proxy::{Connection, Proxy, Reported, Seat, Wire};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Cut;
@@ -72,6 +73,7 @@ pub(super) struct Serving {
     pub(super) tls: Option<Arc<Certificates>>,
     /// Longest wait for a handshake, for a request's head, and for the next request.
     pub(super) patience: Duration,
+    pub(super) least: Least,
     pub(super) address: IpAddr,
     pub(super) trusted: bool,
     pub(super) seat: Seat,
@@ -80,8 +82,8 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Serves it to its end.
-    pub(super) async fn run(self, stream: TcpStream) {
-        let socket = Breakable::new(stream);
+    pub(super) async fn run(self, socket: Socket) {
+        let socket = Breakable::new(socket, self.least);
         let wire = socket.wire();
         let begun = tokio::select! {
             begun = self.begin(socket) => begun,
@@ -89,12 +91,16 @@ impl Serving {
         };
         let Some((stream, protocol)) = begun else { return };
         let peer = Peer { address: self.address, trusted: self.trusted, secure: self.tls.is_some() };
-        let connection = Connection { peer, wire, seat: Arc::clone(&self.seat) };
+        let (seat, least) = (Arc::clone(&self.seat), self.least);
+        let connection = Connection { peer, wire: Arc::clone(&wire), seat, least };
         let ended = match protocol {
             Protocol::Http1 => self.http1(stream, connection).await,
             Protocol::Http2 => self.http2(stream, connection).await,
         };
-        if let Err(error) = ended {
+        if wire.was_slow() {
+            self.metrics.cut(Cut::SlowReader);
+            tracing::debug!(client = %self.address, "a client took less than server.min_rate");
+        } else if let Err(error) = ended {
             self.ended(&error);
         }
     }
@@ -184,7 +190,24 @@ impl Serving {
                 () = idle(&wire, self.patience) => {}
             }
         };
-        until(serving, enough, http2::Connection::graceful_shutdown).await
+        let serving = until(serving, enough, http2::Connection::graceful_shutdown);
+        tokio::select! {
+            ended = serving => ended,
+            () = wire.is_given_up() => Ok(()),
+            // Last bytes that nobody takes are all that can be left then.
+            () = self.unended(&wire) => Ok(()),
+        }
+    }
+
+    /// Ready once an idle connection has been told to go, and hasn't gone in as much time again.
+    async fn unended(&self, wire: &Wire) {
+        idle(wire, self.patience).await;
+        tokio::time::sleep(self.patience).await;
+        if wire.idle_since().is_none() {
+            // A request came before the client had heard of it.
+            std::future::pending::<()>().await;
+        }
+        wire.give_up();
     }
 
     /// Ready once all connections are told to end.

@@ -30,9 +30,11 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     Config {
         server: larder::server::Settings {
-            listen: any,
+            listen: vec![larder::server::Address::Tcp { at: any, plain: false }],
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            max_connections_per_address: 0,
+            least: larder::pace::Least { rate: 1024, over: Duration::from_secs(60) },
             header_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),
             tls: None,
@@ -72,6 +74,8 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
 pub(crate) struct Larder {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// All places where clients connect.
+    pub(crate) listening: Vec<larder::server::Address>,
     pub(crate) clock: Clock,
     pub(crate) dir: Arc<TempDir>,
     metrics: Arc<Metrics>,
@@ -98,12 +102,13 @@ impl Larder {
         let clock = Clock::manual(START);
         let app = App::start(config, clock.clone()).await.unwrap();
         let (address, admin) = app.addresses().unwrap();
+        let listening = app.listening().unwrap();
         let metrics = app.metrics();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(app.serve(async {
             let _ = stopped.await;
         }));
-        Self { address, admin, clock, dir, metrics, stop: Some(stop), serving }
+        Self { address, admin, listening, clock, dir, metrics, stop: Some(stop), serving }
     }
 
     /// Stops it and waits until it has drained; gives its directory back.

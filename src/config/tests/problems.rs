@@ -31,7 +31,7 @@ fn all_problems_are_reported_at_once() {
         "LARDER_ACCESS_TTL (environment): unknown key; expected LARDER__ACCESS__TTL",
         "LARDER__access__ttl (environment): unknown key; expected LARDER__ACCESS__TTL",
         "LARDER__NOTHING__LIKE__IT (environment): unknown key; expected LARDER__SECTION__KEY as in `larder --help`",
-        "server.listen (file l.toml): found \"8080\"; expected an IP address and a port such as \"127.0.0.1:8080\"",
+        "server.listen (file l.toml): found \"8080\"; expected an IP address and a port such as \"127.0.0.1:8080\", \"plain:127.0.0.1:8080\" or \"unix:/run/larder.sock\"",
         "server.drain (file l.toml): found a list; expected a duration from 0s to 24h such as \"30s\"",
         "upstream.url (default): not set; expected GitLab's URL such as \"https://gitlab.example.com\" or \
          \"https://example.com/gitlab\", without user name, password, query or fragment, from the file, \

@@ -1,5 +1,9 @@
 //! The composition root: the only place that sees the whole configuration and every part.
 
+mod descriptors;
+mod notify;
+mod reload;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,7 +17,7 @@ use tokio::time::Instant;
 use crate::access::Access;
 use crate::admin::{self, Admin, Readiness, Stage};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config, Loaded, Sources};
 use crate::entries::Entries;
 use crate::fill::{Fills, Means};
 use crate::grant::StorageRules;
@@ -21,11 +25,14 @@ use crate::num::to_u64;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Tunnels, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
-use crate::server::{self, Address, Listeners, Live, tls::Certificates};
+use crate::server::{self, Address, Listeners, Live};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::log::Dial;
 use crate::telemetry::metrics::Sizes;
 use crate::upstream::{self, Upstream};
+use notify::Notify;
+pub use reload::{Changed, Error as ReloadError, Reload};
 
 /// Why larder doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +56,7 @@ pub enum Error {
     Tls(#[from] upstream::TlsError),
     /// Certificates of larder's own.
     #[error(transparent)]
-    Certificates(#[from] server::tls::Error),
+    Certificates(#[from] reload::Error),
     /// No key for fingerprints.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -58,13 +65,35 @@ pub enum Error {
 /// How often what has expired is let go of, and uses are noted.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub fn run(config: Config) -> Result<(), Error> {
+/// Serves until SIGTERM or SIGINT, then drains. At SIGHUP the configuration is read again from `sources`.
+pub fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
+    descriptors::raise(loaded.config.server.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("larder").build()?;
     runtime.block_on(async {
-        let app = App::start(config, Clock::system()).await?;
         let mut signals = Signals::new()?;
-        app.serve(async move { signals.next().await }).await;
+        let mut hangups = signal(SignalKind::hangup())?;
+        let app = App::start(loaded.config.clone(), Clock::system()).await?;
+        let notify = Notify::from_environment(&sources.environment);
+        notify.ready();
+        let reload = app.reload();
+        let stop = async {
+            signals.next().await;
+            notify.stopping();
+        };
+        let reloading = async {
+            let mut held = loaded;
+            while hangups.recv().await.is_some() {
+                notify.reloading();
+                let again = sources.again();
+                reload.told(&mut held, config::load(&again), dial).await;
+                notify.ready();
+            }
+        };
+        tokio::select! {
+            () = app.serve(stop) => {}
+            () = notify.live() => {}
+            () = async { reloading.await; std::future::pending().await } => {}
+        }
         Ok(())
     })
 }
@@ -95,7 +124,7 @@ impl App {
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics)?);
-        let certificates = certificates(config.server.tls.clone(), &clock).await?;
+        let certificates = reload::certificates(config.server.tls.clone(), &clock).await?;
         let listeners = Listeners::bind(&config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
         let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
@@ -158,6 +187,12 @@ impl App {
         Ok((first, self.admin_listener.local_addr()?))
     }
 
+    /// What changes its configuration while it serves.
+    pub fn reload(&self) -> Reload {
+        let (live, access) = (Arc::clone(&self.live), Arc::clone(&self.proxy.access));
+        Reload { live, access, clock: self.proxy.clock.clone() }
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.proxy.metrics)
@@ -198,17 +233,6 @@ impl App {
         let _ = crate::rt::blocking(move || store.close()).await;
         tracing::info!("stopped");
     }
-}
-
-/// Reads them, where there are any.
-async fn certificates(
-    settings: Option<server::tls::Settings>,
-    clock: &Clock,
-) -> Result<Option<Arc<Certificates>>, Error> {
-    let Some(settings) = settings else { return Ok(None) };
-    let clock = clock.clone();
-    let loaded = crate::rt::blocking(move || Certificates::load(settings, clock)).await??;
-    Ok(Some(Arc::new(loaded)))
 }
 
 async fn ended(mut end: watch::Receiver<bool>) {

@@ -26,6 +26,8 @@ pub struct Spec {
     pub expects: &'static str,
     /// One line for the help, the example file and the README.
     pub doc: &'static str,
+    /// Whether a new value takes effect at SIGHUP; else it takes a restart.
+    pub reloads: bool,
     /// Its flag, if it is wanted often enough to have one.
     pub flag: Option<Flag>,
 }
@@ -87,12 +89,17 @@ impl Spec {
 }
 
 const fn key(path: &'static str, presence: Presence, expects: &'static str, doc: &'static str) -> Spec {
-    Spec { path, presence, shape: Shape::Text, expects, doc, flag: None }
+    Spec { path, presence, shape: Shape::Text, expects, doc, reloads: false, flag: None }
 }
 
 impl Spec {
     const fn shaped(mut self, shape: Shape) -> Self {
         self.shape = shape;
+        self
+    }
+
+    const fn reloads(mut self) -> Self {
+        self.reloads = true;
         self
     }
 
@@ -137,36 +144,36 @@ keys! {
         ).shaped(Shape::OneOrMore).flag("listen", "ADDRESS");
     SERVER_TRUSTED_PROXIES: Vec<IpNet> = read::networks,
         key("server.trusted_proxies", Default(""), "a list of networks such as [\"10.0.0.0/8\", \"192.0.2.7\"]",
-            "Peers whose X-Forwarded-For is believed.").shaped(Shape::List);
+            "Peers whose X-Forwarded-For is believed.").shaped(Shape::List).reloads();
     SERVER_MAX_CONNECTIONS: usize = |raw| read::count(raw, 1..=1_000_000),
         key("server.max_connections", Default("10000"), "a whole number from 1 to 1000000",
-            "Connections held at once; further ones wait in the kernel's backlog.").shaped(Shape::Number);
+            "Connections held at once; further ones wait in the kernel's backlog.").shaped(Shape::Number).reloads();
     // Half of what all may have: a gateway's clients share an address, and none may keep the others out.
     SERVER_MAX_CONNECTIONS_PER_ADDRESS: usize = |raw| read::count(raw, 0..=1_000_000),
         key("server.max_connections_per_address", Default("5000"), "a whole number up to 1000000",
             "Connections held at once from one address (of IPv6: from one /64), trusted proxies aside; 0: no limit but that of all.",
-        ).shaped(Shape::Number);
+        ).shaped(Shape::Number).reloads();
     SERVER_HEADER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
         key("server.header_timeout", Default("30s"), TIMEOUT,
-            "Longest wait for a request's head, and longest idle time of a kept-alive connection.");
+            "Longest wait for a request's head, and longest idle time of a kept-alive connection.").reloads();
     // Slower than any line that is of use for archives; enough to tell a reader from one that holds a place.
     SERVER_MIN_RATE: u64 = |raw| read::size(raw, 0..=MOST_CACHE),
         key("server.min_rate", Default("1KiB"), "a size up to 1048576TiB such as \"1KiB\", meant a second",
-            "The slowest that a client may take an answer or send a body, bytes a second of the time that it is waited for; 0: nobody is too slow.");
+            "The slowest that a client may take an answer or send a body, bytes a second of the time that it is waited for; 0: nobody is too slow.").reloads();
     SERVER_MIN_RATE_FOR: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
-        key("server.min_rate_for", Default("60s"), TIMEOUT, "How long a client may be slower than server.min_rate.");
+        key("server.min_rate_for", Default("60s"), TIMEOUT, "How long a client may be slower than server.min_rate.").reloads();
     SERVER_DRAIN: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
-        key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.");
+        key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.").reloads();
 
     SERVER_TLS_CERT: Vec<PathBuf> = read::paths,
         key("server.tls.cert", Optional("/etc/larder/tls.pem"), FILES,
             "Certificates shown to clients, each with its chain; the first to those that ask for no other's name. With one TCP listeners speak TLS.",
-        ).shaped(Shape::OneOrMore);
+        ).shaped(Shape::OneOrMore).reloads();
     SERVER_TLS_KEY: Vec<PathBuf> = read::paths,
         key("server.tls.key", Optional("/etc/larder/tls.key"), FILES,
-            "The private keys of server.tls.cert, in the same order, without a passphrase.").shaped(Shape::OneOrMore);
+            "The private keys of server.tls.cert, in the same order, without a passphrase.").shaped(Shape::OneOrMore).reloads();
     SERVER_TLS_MIN_VERSION: tls::Version = |raw| read::choice(raw, tls::Version::NAMES),
-        key("server.tls.min_version", Default("1.2"), "\"1.2\" or \"1.3\"", "The oldest version of TLS spoken with clients.");
+        key("server.tls.min_version", Default("1.2"), "\"1.2\" or \"1.3\"", "The oldest version of TLS spoken with clients.").reloads();
 
     UPSTREAM_URL: Origin = read::origin,
         key("upstream.url", Required("https://gitlab.example.com"),
@@ -226,10 +233,10 @@ keys! {
 
     ACCESS_TTL: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("access.ttl", Default("30s"), SPAN,
-            "How long GitLab's yes may be remembered; 0s asks GitLab for every request.").flag("ttl", "DURATION");
+            "How long GitLab's yes may be remembered; 0s asks GitLab for every request.").flag("ttl", "DURATION").reloads();
     ACCESS_GRACE: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("access.grace", Default("0s"), SPAN,
-            "How long a caller's last yes counts while GitLab is down; 0s refuses.");
+            "How long a caller's last yes counts while GitLab is down; 0s refuses.").reloads();
 
     ADMIN_LISTEN: SocketAddr = read::address,
         key("admin.listen", Default("127.0.0.1:9090"), ADDRESS, "Where health, metrics and the admin API answer.")
@@ -244,7 +251,7 @@ keys! {
             "How lines are written; auto: text on a terminal, JSON otherwise.").flag("log-format", "FORMAT");
     LOG_LEVEL: Level = |raw| read::choice(raw, Level::NAMES),
         key("log.level", Default("info"), "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
-            "The least important lines written.").flag("log-level", "LEVEL");
+            "The least important lines written.").flag("log-level", "LEVEL").reloads();
 }
 
 /// The key named `path`.

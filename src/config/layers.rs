@@ -25,6 +25,15 @@ pub struct Sources {
     pub flags: Vec<(&'static Spec, OsString)>,
 }
 
+impl Sources {
+    /// The same with the file read again. The environment and the flags of a process don't change.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let file = self.file.as_ref().map(|file| File::open(&file.path));
+        Self { file, environment: self.environment.clone(), flags: self.flags.clone() }
+    }
+}
+
 /// A file and its text, or why there is none.
 #[derive(Debug, Clone)]
 pub struct File {

@@ -19,6 +19,7 @@ mod passing;
 mod planting;
 mod raw;
 mod refs;
+mod reloads;
 mod retries;
 mod room;
 mod scene;

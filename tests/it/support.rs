@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use larder::app::App;
+use larder::app::{App, Reload};
 use larder::clock::Clock;
 use larder::config::Config;
 use larder::store::ReadMode;
@@ -78,6 +78,8 @@ pub(crate) struct Larder {
     pub(crate) listening: Vec<larder::server::Address>,
     pub(crate) clock: Clock,
     pub(crate) dir: Arc<TempDir>,
+    /// What changes its configuration.
+    pub(crate) reload: Reload,
     metrics: Arc<Metrics>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -103,12 +105,12 @@ impl Larder {
         let app = App::start(config, clock.clone()).await.unwrap();
         let (address, admin) = app.addresses().unwrap();
         let listening = app.listening().unwrap();
-        let metrics = app.metrics();
+        let (metrics, reload) = (app.metrics(), app.reload());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(app.serve(async {
             let _ = stopped.await;
         }));
-        Self { address, admin, listening, clock, dir, metrics, stop: Some(stop), serving }
+        Self { address, admin, listening, clock, dir, reload, metrics, stop: Some(stop), serving }
     }
 
     /// Stops it and waits until it has drained; gives its directory back.

@@ -5,4 +5,5 @@
 mod killed;
 mod memory;
 mod process;
+mod reloaded;
 mod stopped;

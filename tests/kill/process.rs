@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 
 use gitlab_standin::{
     Archive, GitLab, JobId, JobStatus, Level, Listening, ProjectId, Scope, Server, Setup, Storage, Visibility,
@@ -25,6 +26,7 @@ pub(crate) fn spawn(command: &mut Command) -> Child {
 /// A running larder. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
+    lines: Receiver<serde_json::Value>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -50,13 +52,34 @@ pub(crate) fn command(upstream: &str, dir: &Path) -> Command {
 impl Process {
     /// Starts it and waits until it says where it listens.
     pub(crate) fn start(upstream: &str, dir: &Path) -> Self {
-        let mut child = spawn(command(upstream, dir).stdout(Stdio::null()).stderr(Stdio::piped()));
+        Self::run(&mut command(upstream, dir))
+    }
+
+    /// The same with other arguments.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = listening(&mut log, "listening");
         let admin = listening(&mut log, "admin listening");
         // A log that nobody reads would stop the process.
-        std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        Self { child, address, admin }
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                // Few tests want to hear of it.
+                let _ = serde_json::from_str(&line).map(|line| tell.send(line));
+            }
+        });
+        Self { child, lines, address, admin }
+    }
+
+    /// Waits for a line of the log with this message.
+    pub(crate) fn said(&self, message: &str) -> serde_json::Value {
+        loop {
+            let line = self.lines.recv().unwrap_or_else(|_| panic!("it ended without a word of {message}"));
+            if line["message"] == message {
+                return line;
+            }
+        }
     }
 
     /// SIGKILL.
@@ -67,7 +90,16 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         assert!(spawn(Command::new("/bin/sh").args(["-c", &kill])).wait().unwrap().success());
     }
 

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::entries::Entries;
 use crate::fill::{Fills, Means};
 use crate::grant::StorageRules;
+use crate::hop::Hop;
 use crate::num::to_u64;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Tunnels, Types};
@@ -90,7 +91,9 @@ impl App {
     /// Takes ports and the cache directory and puts the parts together. Connects nowhere.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
-        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics)?);
+        let key = Fingerprinter::random()?;
+        let run: String = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
+        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics, Hop::new(&run))?);
         let listener = server::bind(config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
         let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
@@ -99,7 +102,6 @@ impl App {
             Arc::new(crate::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
         };
         let token = admin::make_token(&config.store.dir)?;
-        let key = Fingerprinter::random()?;
         let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
         let access = Access::new(
             config.access,
@@ -118,7 +120,6 @@ impl App {
             metrics: Arc::clone(&metrics),
             instance,
         });
-        let run = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
         let proxy = Proxy {
             upstream,
             store,

@@ -186,8 +186,11 @@ impl Serving {
         let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
         let stream = Breakable::new(stream);
         let seat = Seated::new(slot, Arc::clone(&self.metrics));
-        let connection =
-            Connection { peer: Peer { address, trusted }, wire: stream.wire(), seat: Arc::new(seat) };
+        let connection = Connection {
+            peer: Peer { address, trusted, secure: false },
+            wire: stream.wire(),
+            seat: Arc::new(seat),
+        };
         let proxy = self.proxy;
         let service = service_fn(move |request: Request<Incoming>| {
             let (proxy, connection) = (Arc::clone(&proxy), connection.clone());

@@ -28,7 +28,7 @@ use client::{Client, Manner};
 pub use error::{Error, Kind};
 pub use tls::TlsError;
 
-use crate::hop;
+use crate::hop::Hop;
 use crate::origin::Origin;
 use crate::telemetry::Metrics;
 use limit::Limit;
@@ -72,11 +72,12 @@ pub struct Upstream {
     requests: Limit,
     /// Runners that wait for a job: Workhorse holds each for up to a minute, and no other work shall wait behind them.
     polls: Limit,
+    hop: Hop,
 }
 
 impl Upstream {
     /// Prepares the clients; connects nowhere yet, so an upstream that is down doesn't keep larder from starting.
-    pub fn new(settings: Settings, metrics: &Metrics) -> Result<Self, TlsError> {
+    pub fn new(settings: Settings, metrics: &Metrics, hop: Hop) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref())?;
         let client = |guarded, buffer| {
             let manner = Manner { guarded, buffer };
@@ -92,6 +93,7 @@ impl Upstream {
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             requests: limit(),
             polls: limit(),
+            hop,
             settings,
         })
     }
@@ -99,6 +101,11 @@ impl Upstream {
     /// GitLab's base URL.
     pub const fn origin(&self) -> &Origin {
         &self.settings.url
+    }
+
+    /// How larder is named in `Via` to GitLab.
+    pub const fn hop(&self) -> &Hop {
+        &self.hop
     }
 
     /// Sends a client's request as it is: method, raw target, fields (already stripped for this hop) and body.
@@ -109,7 +116,7 @@ impl Upstream {
         // The authority in the URI becomes the Host that GitLab sees.
         parts.headers.remove(header::HOST);
         parts.version = http::Version::HTTP_11;
-        hop::add_via(&mut parts.headers);
+        self.hop.add(&mut parts.headers);
         let lane = if self.is_poll(&parts.method, &parts.uri) { &self.polls } else { &self.requests };
         let place = lane.enter().await?;
         let (request, permission) = expect::hold(Request::from_parts(parts, body));
@@ -157,7 +164,7 @@ impl Upstream {
 
     fn question(&self, target: &PathAndQuery, mut fields: HeaderMap) -> Request<Body> {
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        hop::add_via(&mut fields);
+        self.hop.add(&mut fields);
         let mut request = Request::new(body::empty());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.settings.url.uri(target.clone());

@@ -1,6 +1,7 @@
 //! A GitLab that says what a test makes it say, byte for byte.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -27,6 +28,11 @@ impl Script {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let larder = Larder::on(&url, Arc::new(tempfile::tempdir().unwrap()), change).await;
         Self { listener, open: Mutex::default(), larder }
+    }
+
+    /// The authority by which larder knows it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
     }
 
     /// The next connection that larder makes.

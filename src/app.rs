@@ -44,9 +44,9 @@ pub enum Error {
     /// The cache directory.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Certificates.
+    /// Certificates, or credentials for a proxy.
     #[error(transparent)]
-    Tls(#[from] upstream::TlsError),
+    Upstream(#[from] upstream::SetupError),
     /// No key for fingerprints.
     #[error(transparent)]
     Random(#[from] NoRandomness),

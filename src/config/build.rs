@@ -52,6 +52,8 @@ impl Reader<'_> {
     fn upstream(&mut self) -> Option<upstream::Settings> {
         let url = self.read(&keys::UPSTREAM_URL);
         let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
+        let (tls, proxy) = (self.tls(), self.proxy());
+        let storage_ca_file = self.read(&keys::UPSTREAM_STORAGE_CA_FILE);
         let storage_hosts = self.read(&keys::UPSTREAM_STORAGE_HOSTS);
         let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);
         let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
@@ -60,12 +62,28 @@ impl Reader<'_> {
         Some(upstream::Settings {
             url: url?,
             ca_file,
+            tls: tls?,
+            storage_ca_file,
+            proxy,
             storage_hosts,
             connect_timeout: connect_timeout?,
             read_timeout: read_timeout?,
             answer_timeout: answer_timeout?,
             max_connections: max_connections?,
         })
+    }
+
+    fn tls(&mut self) -> Option<upstream::TlsSettings> {
+        let insecure = self.read(&keys::UPSTREAM_TLS_INSECURE);
+        let (cert, key) = (self.read(&keys::UPSTREAM_TLS_CERT), self.read(&keys::UPSTREAM_TLS_KEY));
+        Some(upstream::TlsSettings { insecure: insecure?, cert, key })
+    }
+
+    fn proxy(&mut self) -> upstream::ProxySettings {
+        let url = self.read(&keys::UPSTREAM_PROXY);
+        let auth_file = self.read(&keys::UPSTREAM_PROXY_AUTH_FILE);
+        let no_proxy = self.read(&keys::UPSTREAM_NO_PROXY).unwrap_or_default();
+        upstream::ProxySettings { url, auth_file, no_proxy }
     }
 
     fn store(&mut self) -> Option<store::Settings> {

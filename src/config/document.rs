@@ -45,7 +45,7 @@ fn read_section(layer: &str, section: &str, value: Value, found: &mut Vec<Settin
     let example = KEYS.iter().find(|spec| spec.section() == section);
     match (value, example) {
         (Value::Dict(_, keys), _) if !keys.is_empty() => {
-            for (name, value) in keys {
+            for (name, value) in keys.into_iter().flat_map(|(name, value)| flat(section, name, value)) {
                 match known(section, &name) {
                     Some(spec) => found.push(Setting { spec, layer: layer.to_owned(), value }),
                     None => problems.push(Problem::unknown(&format!("{section}.{name}"), layer)),
@@ -60,6 +60,17 @@ fn read_section(layer: &str, section: &str, value: Value, found: &mut Vec<Settin
             found: kind(&value).to_owned(),
             example: spec.path,
         }),
+    }
+}
+
+/// The keys of a table within a section, such as `tls.cert`; any other value as it is.
+fn flat(section: &str, name: String, value: Value) -> Vec<(String, Value)> {
+    let prefix = format!("{section}.{name}.");
+    match value {
+        Value::Dict(_, keys) if KEYS.iter().any(|spec| spec.path.starts_with(&prefix)) => {
+            keys.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)).collect()
+        }
+        value => vec![(name, value)],
     }
 }
 

@@ -6,6 +6,7 @@ mod archives;
 mod credentials;
 mod cuts;
 mod damage;
+mod differences;
 mod egress;
 mod entries;
 mod fills;

@@ -47,7 +47,9 @@ impl Script {
             while let Poll::Ready(accepted) = self.listener.poll_accept(cx) {
                 open.push(Wire::of(accepted.unwrap().0));
             }
-            let ready = (0..open.len()).find(|at| open[*at].poll_any(cx).is_ready());
+            // Those that have ended go: a task may only poll so many in one turn.
+            open.retain(|wire| wire.poll_any(cx) != Poll::Ready(false));
+            let ready = (0..open.len()).find(|at| open[*at].poll_any(cx) == Poll::Ready(true));
             ready.map_or(Poll::Pending, |at| Poll::Ready(open.swap_remove(at)))
         })
         .await;

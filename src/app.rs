@@ -21,6 +21,7 @@ use crate::config::{self, Config, Loaded, Sources};
 use crate::entries::Entries;
 use crate::fill::{Fills, Means};
 use crate::grant::StorageRules;
+use crate::hop::Hop;
 use crate::num::to_u64;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Tunnels, Types};
@@ -51,9 +52,9 @@ pub enum Error {
     /// The cache directory.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Certificates of GitLab's.
+    /// GitLab's certificates, or credentials for a proxy.
     #[error(transparent)]
-    Tls(#[from] upstream::TlsError),
+    Upstream(#[from] upstream::SetupError),
     /// Certificates of larder's own.
     #[error(transparent)]
     Certificates(#[from] reload::Error),
@@ -123,7 +124,9 @@ impl App {
     /// Takes ports and the cache directory and puts the parts together. Connects nowhere.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
-        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics)?);
+        let key = Fingerprinter::random()?;
+        let run: String = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
+        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics, Hop::new(&run))?);
         let certificates = reload::certificates(config.server.tls.clone(), &clock).await?;
         let listeners = Listeners::bind(&config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
@@ -133,7 +136,6 @@ impl App {
             Arc::new(crate::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
         };
         let token = admin::make_token(&config.store.dir)?;
-        let key = Fingerprinter::random()?;
         let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
         let access = Access::new(
             config.access,
@@ -152,7 +154,6 @@ impl App {
             metrics: Arc::clone(&metrics),
             instance,
         });
-        let run = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
         let proxy = Proxy {
             upstream,
             store,

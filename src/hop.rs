@@ -3,9 +3,13 @@
 //! Owns the rules of RFC 9110, 7.6 for intermediaries: hop-by-hop fields stay, `Via` and the forwarding fields are
 //! added. Pure; knows nothing of caches or credentials.
 
+mod names;
+
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+pub use names::{Front, Names};
 
 /// Fields that concern one connection only (RFC 9110, 7.6.1), whether `Connection` names them or not. What goes on of
 /// `TE`, `Trailer` and `Upgrade` is set anew.
@@ -24,11 +28,12 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// and what stands behind it, say to each other.
 const INTERNAL: [&str; 3] = ["gitlab-workhorse", "x-sendfile", "x-accel-"];
 
-/// The name larder goes by in `Via`.
+/// What larder goes by in `Via`.
 const PSEUDONYM: &str = "1.1 larder";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SSL: HeaderName = HeaderName::from_static("x-forwarded-ssl");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -40,7 +45,7 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whether the operator trusts what it says about those behind it.
     pub trusted: bool,
-    /// Whether it came by TLS.
+    /// Whether it connected by TLS.
     pub secure: bool,
 }
 
@@ -181,9 +186,35 @@ pub fn add_via(fields: &mut HeaderMap) {
     fields.append(header::VIA, HeaderValue::from_static(PSEUDONYM));
 }
 
-/// Tells GitLab for whom, under which name and by which scheme a request came. What an untrusted peer claimed is
-/// overwritten; a trusted one's claims stay, with its own address added to the list.
-pub fn forward(fields: &mut HeaderMap, peer: Peer, host: Option<&HeaderValue>) {
+/// One larder in `Via`, told from others by a comment: one larder behind another is of use, one behind itself never
+/// answers.
+#[derive(Debug, Clone)]
+pub struct Hop(HeaderValue);
+
+impl Hop {
+    /// `run` is this process's own.
+    pub fn new(run: &str) -> Self {
+        let named = HeaderValue::try_from(format!("{PSEUDONYM} ({run})"));
+        Self(named.unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM)))
+    }
+
+    /// Adds it to a request's fields.
+    pub fn add(&self, fields: &mut HeaderMap) {
+        fields.append(header::VIA, self.0.clone());
+    }
+
+    /// Whether a request has been here before.
+    pub fn is_in(&self, fields: &HeaderMap) -> bool {
+        let name = self.0.as_bytes();
+        let mut values = fields.get_all(header::VIA).iter();
+        values.any(|value| value.as_bytes().windows(name.len()).any(|window| window == name))
+    }
+}
+
+/// Tells GitLab for whom, under which name and by which scheme a request came, in the fields that GitLab's own nginx sets
+/// or passes on. What an untrusted peer claimed is overwritten; a trusted one's claims stay, with its own address added to
+/// the list, but for a scheme that isn't [GitLab's](Names::told).
+pub fn forward(fields: &mut HeaderMap, peer: Peer, names: Names<'_>) {
     let chain = match fields.get(&X_FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
         Some(claimed) if peer.trusted => format!("{claimed}, {}", peer.address),
         _ => peer.address.to_string(),
@@ -192,14 +223,17 @@ pub fn forward(fields: &mut HeaderMap, peer: Peer, host: Option<&HeaderValue>) {
         strip_claims(fields);
     }
     let client = peer.client(fields);
-    let scheme = HeaderValue::from_static(if peer.secure { "https" } else { "http" });
     set(fields, X_FORWARDED_FOR, HeaderValue::try_from(chain).ok());
     set(fields, X_REAL_IP, HeaderValue::try_from(client.to_string()).ok());
-    for (name, value) in [(X_FORWARDED_HOST, host.cloned()), (X_FORWARDED_PROTO, Some(scheme))] {
+    let (host, scheme) = (names.front.host().cloned(), names.told());
+    for (name, value) in [(X_FORWARDED_HOST, host), (X_FORWARDED_PORT, Some(names.told_port()))] {
         if !fields.contains_key(&name) {
             set(fields, name, value);
         }
     }
+    let ssl = (scheme == "https").then_some(HeaderValue::from_static("on"));
+    set(fields, X_FORWARDED_PROTO, Some(HeaderValue::from_static(scheme)));
+    set(fields, X_FORWARDED_SSL, ssl);
 }
 
 /// Tells GitLab only for whom a question is asked: no client-made name gets into what it answers.
@@ -324,13 +358,30 @@ mod tests {
         ] {
             let peer = Peer { address, trusted, secure };
             let mut sent = fields.clone();
-            forward(&mut sent, peer, Some(&HeaderValue::from_static("larder.example.com")));
+            let front = Front::of(peer, &fields, &"http://larder.example.com/x".parse().unwrap());
+            let authority = "gitlab.example.com".parse().unwrap();
+            let names = Names { scheme: &http::uri::Scheme::HTTP, authority: &authority, front: &front };
+            forward(&mut sent, peer, names);
             assert_eq!(peer.client(&fields).to_string(), client);
             assert_eq!(sent[&X_FORWARDED_FOR], chain);
             assert_eq!(sent[&X_REAL_IP], client);
             assert_eq!(sent[&X_FORWARDED_PROTO], proto);
+            assert_eq!(sent[&X_FORWARDED_PORT], if proto == "https" { "443" } else { "80" });
+            assert_eq!(sent.contains_key(&X_FORWARDED_SSL), proto == "https");
             assert_eq!(sent[&X_FORWARDED_HOST], "larder.example.com");
         }
+    }
+
+    #[test]
+    fn a_request_that_comes_back_is_known_by_its_own_hop_alone() {
+        let (one, other) = (Hop::new("1f"), Hop::new("2e"));
+        let mut fields = map(&[("via", "1.0 a, 1.1 larder")]);
+        assert!(!one.is_in(&fields));
+        one.add(&mut fields);
+        fields.append("via", HeaderValue::from_static("1.1 nginx"));
+        assert!(one.is_in(&fields) && !other.is_in(&fields));
+        // Those on the way may join the values.
+        assert!(one.is_in(&map(&[("via", "1.1 a, 1.1 larder (1f), 1.1 b")])));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
 
@@ -38,7 +39,7 @@ use crate::clock::{Clock, Moment};
 use crate::content;
 use crate::entries::Entries;
 use crate::fill::Fills;
-use crate::hop::{self, Peer};
+use crate::hop::{self, Front, Names, Peer};
 use crate::pace::Least;
 use crate::route::{Line, Route};
 use crate::store::Store;
@@ -142,6 +143,7 @@ struct Exchange {
     body: Upload,
     peer: Peer,
     seat: Seat,
+    front: Front,
     client: IpAddr,
     started: Moment,
 }
@@ -172,12 +174,20 @@ impl Proxy {
         let Connection { peer, wire, seat, least } = connection;
         let body = Upload::new(body, &fields, least);
         let stall = Stall::new(&wire, least);
-        let exchange = Exchange { parts, fields, body, peer, seat, client, started };
+        let front = Front::of(peer, &fields, &parts.uri);
+        let pages = answer::reads_pages(self.upstream.origin().root(), parts.uri.path(), &fields);
+        let asked = (parts.method.clone(), parts.uri.path_and_query().cloned());
+        let exchange = Exchange { parts, fields, body, peer, seat, front: front.clone(), client, started };
         let (outcome, mut response) = match settled {
             Ok(()) => self.answer(exchange, &mut report).await,
             Err(why) => (Outcome::Malformed, answer::malformed(why)),
         };
+        if pages {
+            response = answer::page(response);
+        }
         let fields = response.headers_mut();
+        let target = asked.1.as_ref().map_or("", PathAndQuery::as_str);
+        self.names(&front).rename_answer(&asked.0, target, fields);
         fields.append(
             HeaderName::from_static("cache-status"),
             HeaderValue::from_static(outcome.cache_status()),
@@ -190,11 +200,20 @@ impl Proxy {
         response.map(|body| Reported::new(body, report, stall))
     }
 
+    /// GitLab's names, to us and to a client.
+    fn names<'a>(&'a self, front: &'a Front) -> Names<'a> {
+        let origin = self.upstream.origin();
+        Names { scheme: origin.scheme(), authority: origin.authority(), front }
+    }
+
     async fn answer(self: &Arc<Self>, exchange: Exchange, report: &mut Report) -> (Outcome, Response<Body>) {
         let target = match door::check(&exchange.parts, &exchange.fields) {
             Ok(target) => target,
             Err(why) => return (Outcome::Malformed, answer::malformed(why)),
         };
+        if self.upstream.hop().is_in(&exchange.fields) {
+            return (Outcome::Malformed, answer::looped());
+        }
         let line = Line {
             method: &exchange.parts.method,
             target: &target,

@@ -45,7 +45,7 @@ impl Reader<'_> {
         let header_timeout = self.read(&keys::SERVER_HEADER_TIMEOUT);
         let (rate, over) = (self.read(&keys::SERVER_MIN_RATE), self.read(&keys::SERVER_MIN_RATE_FOR));
         let drain = self.read(&keys::SERVER_DRAIN);
-        let tls = self.tls();
+        let tls = self.server_tls();
         Some(server::Settings {
             listen: listen?,
             trusted_proxies: trusted_proxies?,
@@ -59,7 +59,7 @@ impl Reader<'_> {
     }
 
     /// `None` as well if something is wrong with it, which then is noted.
-    fn tls(&mut self) -> Option<server::tls::Settings> {
+    fn server_tls(&mut self) -> Option<server::tls::Settings> {
         let cert = self.read(&keys::SERVER_TLS_CERT);
         let key = self.read(&keys::SERVER_TLS_KEY);
         let min_version = self.read(&keys::SERVER_TLS_MIN_VERSION)?;
@@ -98,6 +98,8 @@ impl Reader<'_> {
     fn upstream(&mut self) -> Option<upstream::Settings> {
         let url = self.read(&keys::UPSTREAM_URL);
         let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
+        let (tls, proxy) = (self.tls(), self.proxy());
+        let storage_ca_file = self.read(&keys::UPSTREAM_STORAGE_CA_FILE);
         let storage_hosts = self.read(&keys::UPSTREAM_STORAGE_HOSTS);
         let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);
         let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
@@ -106,12 +108,28 @@ impl Reader<'_> {
         Some(upstream::Settings {
             url: url?,
             ca_file,
+            tls: tls?,
+            storage_ca_file,
+            proxy,
             storage_hosts,
             connect_timeout: connect_timeout?,
             read_timeout: read_timeout?,
             answer_timeout: answer_timeout?,
             max_connections: max_connections?,
         })
+    }
+
+    fn tls(&mut self) -> Option<upstream::TlsSettings> {
+        let insecure = self.read(&keys::UPSTREAM_TLS_INSECURE);
+        let (cert, key) = (self.read(&keys::UPSTREAM_TLS_CERT), self.read(&keys::UPSTREAM_TLS_KEY));
+        Some(upstream::TlsSettings { insecure: insecure?, cert, key })
+    }
+
+    fn proxy(&mut self) -> upstream::ProxySettings {
+        let url = self.read(&keys::UPSTREAM_PROXY);
+        let auth_file = self.read(&keys::UPSTREAM_PROXY_AUTH_FILE);
+        let no_proxy = self.read(&keys::UPSTREAM_NO_PROXY).unwrap_or_default();
+        upstream::ProxySettings { url, auth_file, no_proxy }
     }
 
     fn store(&mut self) -> Option<store::Settings> {

@@ -182,6 +182,30 @@ keys! {
     UPSTREAM_CA_FILE: PathBuf = read::path,
         key("upstream.ca_file", Optional("/etc/larder/ca.pem"), "the path of a PEM file",
             "Certificates trusted besides the system's.").flag("ca-file", "FILE");
+    UPSTREAM_TLS_INSECURE: bool = |raw| read::choice(raw, &[("false", false), ("true", true)]),
+        key("upstream.tls.insecure", Default("false"), "\"true\" or \"false\"",
+            "Take any certificate for GitLab's: for a test, never for credentials that matter. Each start warns of it.");
+    UPSTREAM_TLS_CERT: PathBuf = read::path,
+        key("upstream.tls.cert", Optional("/etc/larder/client.pem"), "the path of a PEM file, together with upstream.tls.key",
+            "The certificate, with its chain, that larder shows GitLab.");
+    UPSTREAM_TLS_KEY: PathBuf = read::path,
+        key("upstream.tls.key", Optional("/etc/larder/client.key"), "the path of a PEM file, together with upstream.tls.cert",
+            "The key of upstream.tls.cert.");
+    UPSTREAM_STORAGE_CA_FILE: PathBuf = read::path,
+        key("upstream.storage_ca_file", Optional("/etc/larder/storage-ca.pem"), "the path of a PEM file",
+            "Certificates trusted for the object store alone, besides those above.");
+    UPSTREAM_PROXY: Origin = read::proxy,
+        key("upstream.proxy", Optional("http://proxy.example.com:3128"),
+            "a URL such as \"http://proxy.example.com:3128\" without user name, password or path",
+            "An HTTP proxy (CONNECT) on the way to GitLab and the object store; unset: HTTPS_PROXY. This machine is reached without.");
+    UPSTREAM_PROXY_AUTH_FILE: PathBuf = read::path,
+        key("upstream.proxy_auth_file", Optional("/etc/larder/proxy-auth"), "the path of a file with user:password, together with upstream.proxy",
+            "Credentials for the proxy, user:password on one line.");
+    UPSTREAM_NO_PROXY: Vec<String> = read::exceptions,
+        key("upstream.no_proxy", Optional("internal.example.com, 10.0.0.0/8"),
+            "a list of hosts, domains and networks such as [\"internal.example.com\", \"10.0.0.0/8\"]",
+            "Hosts, domains and networks reached without the proxy; unset: NO_PROXY.",
+        ).shaped(Shape::List);
     UPSTREAM_STORAGE_HOSTS: Vec<String> = read::storage_hosts,
         key("upstream.storage_hosts", Optional("storage.example.com, 192.0.2.7:9000"),
             "a list of hosts such as [\"storage.example.com\", \"192.0.2.7:9000\"]",

@@ -84,6 +84,7 @@ pub(super) struct Effective {
 pub(super) fn collect(sources: &Sources) -> (Vec<Setting>, Problems) {
     let mut problems = Problems::default();
     let mut settings: Vec<Setting> = KEYS.iter().filter_map(|spec| default(spec)).collect();
+    settings.extend(environment_of_all(&sources.environment));
     if let Some(file) = &sources.file {
         settings.extend(document::settings(file, &mut problems));
     }
@@ -120,6 +121,33 @@ fn default(spec: &'static Spec) -> Option<Setting> {
         }
         Presence::Optional(_) | Presence::Required(_) => None,
     }
+}
+
+/// Variables that all programs which reach out know, and what they are the defaults of. As elsewhere the lower-case name
+/// wins, a proxy may be written without its scheme, and nothing in it is none.
+const COMMON: [(&str, &str); 4] = [
+    ("HTTPS_PROXY", "upstream.proxy"),
+    ("https_proxy", "upstream.proxy"),
+    ("NO_PROXY", "upstream.no_proxy"),
+    ("no_proxy", "upstream.no_proxy"),
+];
+
+fn environment_of_all(environment: &[(OsString, OsString)]) -> Vec<Setting> {
+    let found = COMMON.iter().filter_map(|(name, path)| {
+        let (_, value) = environment.iter().find(|(variable, _)| variable == name)?;
+        let (spec, value) = (keys::find(path)?, value.to_str()?.trim());
+        let value = match spec.shape {
+            Shape::Text if !value.contains("://") => format!("http://{value}"),
+            _ => value.trim_end_matches(',').to_owned(),
+        };
+        let empty = matches!(value.as_str(), "" | "http://");
+        (!empty).then(|| Setting {
+            spec,
+            layer: format!("environment {name}"),
+            value: from_text(spec.shape, &value),
+        })
+    });
+    found.collect()
 }
 
 fn variable(name: &OsStr, value: &OsStr, problems: &mut Problems) -> Option<Setting> {

@@ -144,6 +144,24 @@ pub(super) fn origin(raw: &Written) -> Result<Origin, Wrong> {
     raw.parsed(|text| if text.contains(['@', '?', '#']) { None } else { text.parse().ok() })
 }
 
+/// A proxy is spoken to in the clear, and its credentials have a file.
+pub(super) fn proxy(raw: &Written) -> Result<Origin, Wrong> {
+    let origin = origin(raw)?;
+    let plain = origin.scheme() == &http::uri::Scheme::HTTP && origin.root().is_empty();
+    if plain { Ok(origin) } else { Err(Wrong::text(raw.as_text()?)) }
+}
+
+/// `*`, a network, an address, or a domain with or without a dot or an asterisk before it.
+pub(super) fn exceptions(raw: &Written) -> Result<Vec<String>, Wrong> {
+    raw.each(|item| {
+        let domain = item.strip_prefix('*').unwrap_or(item);
+        let domain = domain.strip_prefix('.').unwrap_or(domain);
+        let fits =
+            item == "*" || item.parse::<IpNet>().is_ok() || item.parse::<IpAddr>().is_ok() || is_name(domain);
+        fits.then(|| item.strip_prefix("*.").unwrap_or(item).to_owned())
+    })
+}
+
 pub(super) fn choice<T: Copy>(raw: &Written, names: &[(&str, T)]) -> Result<T, Wrong> {
     raw.parsed(|text| names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value))
 }

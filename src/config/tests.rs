@@ -37,6 +37,21 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
         &["gitlab.example.com", "ftp://a", ""],
     ),
     ("upstream.ca_file", &["/etc/ca.pem", "ca 1.pem"], &[""]),
+    ("upstream.tls.insecure", &["true", "false"], &["1", "yes", "True", ""]),
+    ("upstream.tls.cert", &["/etc/c.pem"], &[""]),
+    ("upstream.tls.key", &["/etc/c.key"], &[""]),
+    ("upstream.storage_ca_file", &["/etc/s.pem", "s.pem"], &[""]),
+    (
+        "upstream.proxy",
+        &["http://proxy.example.com:3128", "http://192.0.2.1"],
+        &["https://proxy", "proxy:3128", "http://user:secret@proxy", "http://proxy/path", ""],
+    ),
+    ("upstream.proxy_auth_file", &["/etc/auth"], &[""]),
+    (
+        "upstream.no_proxy",
+        &["", "*", ".example.com, *.test,10.0.0.0/8,::1"],
+        &["a b", "http://x", "a,,b", "10.0.0.0/33"],
+    ),
     (
         "upstream.storage_hosts",
         &["", "s3.example.com", "a, b:9000,[::1]:9000"],
@@ -209,5 +224,50 @@ fn later_layers_win() {
         "# ca_file is not set # default",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn what_all_programs_know_of_a_proxy_is_the_default_under_every_other_layer() {
+    for (variables, proxy, layer) in [
+        (&[("HTTPS_PROXY", "http://one:1")][..], Some("http://one:1"), "environment HTTPS_PROXY"),
+        (
+            &[("https_proxy", "two:2"), ("HTTPS_PROXY", "one:1")],
+            Some("http://two:2"),
+            "environment https_proxy",
+        ),
+        (
+            &[("HTTPS_PROXY", "one:1"), ("LARDER__UPSTREAM__PROXY", "http://own:3")],
+            Some("http://own:3"),
+            "environment LARDER__UPSTREAM__PROXY",
+        ),
+        (&[("HTTPS_PROXY", "")], None, "default"),
+        (&[("HTTP_PROXY", "http://one:1")], None, "default"),
+    ] {
+        let mut sources = with_url(spec("upstream.proxy"), Sources::default());
+        sources.environment.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
+        let loaded = load(&sources).unwrap();
+        let found = loaded.config.upstream.proxy.url.as_ref().map(ToString::to_string);
+        assert_eq!(found.as_deref(), proxy, "{variables:?}");
+        let effective = loaded.effective.iter().find(|found| found.spec.path == "upstream.proxy").unwrap();
+        assert_eq!(effective.layer, layer);
+    }
+    let mut sources = with_url(spec("upstream.proxy"), Sources::default());
+    sources.environment.extend(environment([("no_proxy", "a.test, 10.0.0.0/8,")]));
+    assert_eq!(load(&sources).unwrap().config.upstream.proxy.no_proxy, ["a.test", "10.0.0.0/8"]);
+    sources.environment = environment([("LARDER__UPSTREAM__URL", URL), ("HTTPS_PROXY", "http://u:secret@p")]);
+    let problems = lines(&sources);
+    assert!(problems.len() == 1 && !problems[0].contains("secret"), "{problems:?}");
+}
+
+#[test]
+fn a_table_within_a_section_holds_keys_as_well() {
+    for text in ["tls.insecure = true", "tls = { insecure = \"true\" }", "[upstream.tls]\ninsecure = true"] {
+        let text = format!("[upstream]\nurl = \"{URL}\"\n{text}\n");
+        assert!(load(&file(&text)).unwrap().config.upstream.tls.insecure, "{text}");
+    }
+    for (text, key) in [("tls.insecur = true", "upstream.tls.insecur"), ("tls = true", "upstream.tls")] {
+        let problems = lines(&file(&format!("[upstream]\nurl = \"{URL}\"\n{text}\n")));
+        assert!(problems.len() == 1 && problems[0].starts_with(key), "{problems:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
@@ -101,7 +101,7 @@ async fn change(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcom
 
 async fn forward(proxy: &Arc<Proxy>, exchange: Exchange) -> Result<Response<Body>, upstream::Error> {
     let head = is_head(&exchange.parts);
-    let (request, wish) = outgoing(exchange);
+    let (request, wish) = outgoing(proxy, exchange);
     let response = proxy.upstream.pass(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let wish = wish.ok_or_else(upstream::Error::unasked_upgrade)?;
@@ -125,8 +125,8 @@ async fn forward(proxy: &Arc<Proxy>, exchange: Exchange) -> Result<Response<Body
 }
 
 /// The request as GitLab gets it, and the client's wish to speak another protocol then.
-fn outgoing(exchange: Exchange) -> (Request<upstream::Body>, Option<Wish>) {
-    let Exchange { mut parts, fields, body, peer, seat, .. } = exchange;
+fn outgoing(proxy: &Proxy, exchange: Exchange) -> (Request<upstream::Body>, Option<Wish>) {
+    let Exchange { mut parts, fields, body, peer, seat, front, .. } = exchange;
     parts.headers = Arc::unwrap_or_clone(fields);
     // HTTP/1.0 knows neither (RFC 9110, 7.8 and 10.1.1), and HTTP/2 has no upgrade.
     let client = parts.extensions.remove::<OnUpgrade>().filter(|_| parts.version == Version::HTTP_11);
@@ -135,14 +135,12 @@ fn outgoing(exchange: Exchange) -> (Request<upstream::Body>, Option<Wish>) {
         parts.headers.remove(header::EXPECT);
     }
     let trailing = Trailing::of(&parts.headers);
-    let host = parts.headers.get(header::HOST).cloned().or_else(|| {
-        let authority = parts.uri.authority()?;
-        HeaderValue::try_from(authority.as_str()).ok()
-    });
     hop::strip(&mut parts.headers);
     hop::strip_internal(&mut parts.headers);
     trailing.say(&mut parts.headers);
-    hop::forward(&mut parts.headers, peer, host.as_ref());
+    let names = proxy.names(&front);
+    names.rename_request(&mut parts.headers);
+    hop::forward(&mut parts.headers, peer, names);
     let wish = wanted.map(|(protocol, client)| {
         hop::set_upgrade(&mut parts.headers, protocol);
         Wish { client, seat, id: parts.headers.get(super::REQUEST_ID).cloned() }

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use super::again::Copy;
 use super::body::{Body, Fetched};
 use super::connect::{Dial, Used};
+use super::egress::Egress;
 use super::error::{Error, Kind};
 use super::resolve::Resolver;
 
@@ -36,12 +37,14 @@ pub(super) struct Client {
 }
 
 /// How a client reads, and what it may reach.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Manner {
     /// Names that resolve to forbidden addresses don't resolve.
     pub(super) guarded: bool,
     /// Bytes that it reads at once.
     pub(super) buffer: usize,
+    /// The way out.
+    pub(super) egress: Egress,
 }
 
 impl Client {
@@ -52,13 +55,16 @@ impl Client {
         manner: Manner,
         retries: Counter,
     ) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { guarded: manner.guarded });
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect_timeout));
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let tcp = |guarded| {
+            let mut tcp = HttpConnector::new_with_resolver(Resolver { guarded });
+            tcp.enforce_http(false);
+            tcp.set_nodelay(true);
+            tcp.set_connect_timeout(Some(connect_timeout));
+            tcp.set_keepalive(Some(Duration::from_secs(60)));
+            tcp
+        };
         let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
-        let connector = https.wrap_connector(Dial::new(tcp));
+        let connector = https.wrap_connector(Dial::new(tcp(manner.guarded), tcp(false), manner.egress));
         let client = |idle| {
             legacy::Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())

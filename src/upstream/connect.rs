@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::{Extensions, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::body::BoxError;
+use super::egress::{self, Egress, Via};
 use super::resolve::Resolver;
 
 /// What is known of a connection beside its stream: whether an answer has come over it.
@@ -42,11 +44,18 @@ impl Used {
 #[derive(Debug, Clone)]
 pub(super) struct Dial {
     direct: HttpConnector<Resolver>,
+    /// To the proxy, whose name the operator gave and nobody else.
+    unguarded: HttpConnector<Resolver>,
+    egress: Egress,
 }
 
 impl Dial {
-    pub(super) const fn new(direct: HttpConnector<Resolver>) -> Self {
-        Self { direct }
+    pub(super) const fn new(
+        direct: HttpConnector<Resolver>,
+        unguarded: HttpConnector<Resolver>,
+        egress: Egress,
+    ) -> Self {
+        Self { direct, unguarded, egress }
     }
 }
 
@@ -60,8 +69,17 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let dialling = self.direct.call(to);
-        Box::pin(async move { Ok(Line { stream: dialling.await?, used: Used::default(), reset: None }) })
+        let line = |stream| Line { stream, used: Used::default(), reset: None };
+        let Some(Via { proxy, credentials }) = self.egress.of(&to) else {
+            let dialling = self.direct.call(to);
+            return Box::pin(async move { Ok(line(dialling.await?)) });
+        };
+        let mut tunnel = Tunnel::new(proxy, self.unguarded.clone());
+        if let Some(credentials) = credentials {
+            tunnel = tunnel.with_auth(credentials);
+        }
+        let tunnelling = tunnel.call(egress::with_port(to));
+        Box::pin(async move { Ok(line(tunnelling.await?)) })
     }
 }
 

@@ -66,13 +66,11 @@ impl Wire {
         Self { stream, read: Vec::new(), requests: 0 }
     }
 
-    /// Whether something has come, which isn't its end.
-    pub(crate) fn poll_any(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether something has come, or else the end.
+    pub(crate) fn poll_any(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut byte = [0];
-        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Ok(1)) => Poll::Ready(()),
-            _ => Poll::Pending,
-        }
+        let peeked = self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        peeked.map(|peeked| peeked.is_ok_and(|length| length > 0))
     }
 
     /// Whether the last request that was received was another one than the first.
@@ -177,7 +175,8 @@ impl Wire {
                     Err(end) => return (body, cut(end)),
                 }
             };
-            let size = usize::from_str_radix(std::str::from_utf8(&self.read[..at]).unwrap(), 16).unwrap();
+            let size = std::str::from_utf8(&self.read[..at]).unwrap().split(';').next().unwrap();
+            let size = usize::from_str_radix(size, 16).unwrap();
             self.read.drain(..at + 2);
             let (mut chunk, end) = self.exactly(size + 2).await;
             if end != End::Framed {

@@ -1,6 +1,7 @@
 //! A GitLab that says what a test makes it say, byte for byte.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -29,6 +30,11 @@ impl Script {
         Self { listener, open: Mutex::default(), larder }
     }
 
+    /// The authority by which larder knows it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
     /// The next connection that larder makes.
     pub(crate) async fn accept(&self) -> Wire {
         Wire::of(self.listener.accept().await.unwrap().0)
@@ -41,7 +47,9 @@ impl Script {
             while let Poll::Ready(accepted) = self.listener.poll_accept(cx) {
                 open.push(Wire::of(accepted.unwrap().0));
             }
-            let ready = (0..open.len()).find(|at| open[*at].poll_any(cx).is_ready());
+            // Those that have ended go: a task may only poll so many in one turn.
+            open.retain(|wire| wire.poll_any(cx) != Poll::Ready(false));
+            let ready = (0..open.len()).find(|at| open[*at].poll_any(cx) == Poll::Ready(true));
             ready.map_or(Poll::Pending, |at| Poll::Ready(open.swap_remove(at)))
         })
         .await;

@@ -42,6 +42,9 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
         upstream: larder::upstream::Settings {
             url: upstream.parse().unwrap(),
             ca_file: None,
+            tls: larder::upstream::TlsSettings::default(),
+            storage_ca_file: None,
+            proxy: larder::upstream::ProxySettings::default(),
             storage_hosts: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
@@ -292,4 +295,20 @@ impl Larder {
         };
         tokio::time::timeout(Duration::from_secs(60), counted).await.expect("so many are counted");
     }
+}
+
+/// A DER object as a PEM file.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |chunk: &[u8]| {
+        let bits = (0..3).fold(0u32, |bits, n| bits << 8 | u32::from(*chunk.get(n).unwrap_or(&0)));
+        let digit = |n: usize| char::from(DIGITS[usize::try_from(bits >> (18 - 6 * n) & 63).unwrap()]);
+        (0..4).map(|n| if n <= chunk.len() { digit(n) } else { '=' }).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
 }

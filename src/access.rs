@@ -22,6 +22,8 @@ pub use epochs::Epochs;
 use grants::Grants;
 use probe::{Ask, Conditions, Probed, Probes};
 
+use parking_lot::RwLock;
+
 use crate::clock::Clock;
 use crate::grant::judge::Condition;
 use crate::grant::{Epoch, Grant, Relation, StorageRules, Visitors, Yes, judge};
@@ -43,7 +45,7 @@ pub struct Settings {
 /// Access to archives.
 #[derive(Debug)]
 pub struct Access {
-    settings: Settings,
+    settings: RwLock<Settings>,
     key: Fingerprinter,
     grants: Grants,
     epochs: Epochs,
@@ -67,8 +69,19 @@ impl Access {
     ) -> Self {
         let grants = Grants::new(settings.ttl.max(settings.grace));
         let probes = Probes::new(upstream, clock.clone());
+        let settings = RwLock::new(settings);
         let (epochs, digests) = (Epochs::default(), AtomicBool::new(false));
         Self { settings, key, grants, epochs, probes, digests, rules, clock, metrics }
+    }
+
+    /// What holds from now on. Grants that were given are judged by it as well.
+    pub fn change(&self, settings: Settings) {
+        *self.settings.write() = settings;
+        self.grants.change(settings.ttl.max(settings.grace));
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings.read()
     }
 
     /// The epochs by which answers are voided.
@@ -94,7 +107,7 @@ impl Access {
     /// Asks whether a caller may have a subject: of what is remembered, else of GitLab.
     pub async fn admit(&self, caller: &Caller, question: &Question, subject: Subject<'_>) -> Admission {
         let asking = caller.asking(&self.key, question);
-        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings.ttl) {
+        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings().ttl) {
             self.metrics.grant(metrics::Grant::Remembered);
             subject.visitors.admit(asking);
             return Admission::Granted(Granted { grant, said: None });
@@ -130,7 +143,7 @@ impl Access {
             asked: Conditions::Archive(condition),
             epoch: asker.epoch,
         };
-        self.probes.ask(ask, self.settings.ttl).await
+        self.probes.ask(ask, self.settings().ttl).await
     }
 
     fn judged(&self, asker: &Asker<'_>, probed: &Probed) -> judge::Verdict {
@@ -169,7 +182,7 @@ impl Access {
             asked: Conditions::Archive(condition.clone()),
             epoch: self.epochs.now(question.key),
         };
-        match self.probes.ask(ask, self.settings.ttl).await {
+        match self.probes.ask(ask, self.settings().ttl).await {
             Err(error) => self.down(error),
             Ok(probed) => match judge::judge(None, &condition, probed.answer(), &self.rules, caller.host()) {
                 // Nothing is held that a yes could name.

@@ -1,5 +1,10 @@
 //! The composition root: the only place that sees the whole configuration and every part.
 
+mod descriptors;
+mod notify;
+mod reload;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -12,19 +17,23 @@ use tokio::time::Instant;
 use crate::access::Access;
 use crate::admin::{self, Admin, Readiness, Stage};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config, Loaded, Sources};
 use crate::entries::Entries;
 use crate::fill::{Fills, Means};
 use crate::grant::StorageRules;
+use crate::hop::Hop;
 use crate::num::to_u64;
 use crate::origin::Origin;
-use crate::proxy::{Proxy, Types};
+use crate::proxy::{Proxy, Tunnels, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
-use crate::server;
+use crate::server::{self, Address, Listeners, Live};
 use crate::store::{self, Scrub, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::log::Dial;
 use crate::telemetry::metrics::Sizes;
 use crate::upstream::{self, Upstream};
+use notify::Notify;
+pub use reload::{Changed, Error as ReloadError, Reload};
 
 /// Why larder doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +52,12 @@ pub enum Error {
     /// The cache directory.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Certificates.
+    /// GitLab's certificates, or credentials for a proxy.
     #[error(transparent)]
-    Tls(#[from] upstream::TlsError),
+    Upstream(#[from] upstream::SetupError),
+    /// Certificates of larder's own.
+    #[error(transparent)]
+    Certificates(#[from] reload::Error),
     /// No key for fingerprints.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -54,13 +66,35 @@ pub enum Error {
 /// How often what has expired is let go of, and uses are noted.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub fn run(config: Config) -> Result<(), Error> {
+/// Serves until SIGTERM or SIGINT, then drains. At SIGHUP the configuration is read again from `sources`.
+pub fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
+    descriptors::raise(loaded.config.server.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("larder").build()?;
     runtime.block_on(async {
-        let app = App::start(config, Clock::system()).await?;
         let mut signals = Signals::new()?;
-        app.serve(async move { signals.next().await }).await;
+        let mut hangups = signal(SignalKind::hangup())?;
+        let app = App::start(loaded.config.clone(), Clock::system()).await?;
+        let notify = Notify::from_environment(&sources.environment);
+        notify.ready();
+        let reload = app.reload();
+        let stop = async {
+            signals.next().await;
+            notify.stopping();
+        };
+        let reloading = async {
+            let mut held = loaded;
+            while hangups.recv().await.is_some() {
+                notify.reloading();
+                let again = sources.again();
+                reload.told(&mut held, config::load(&again), dial).await;
+                notify.ready();
+            }
+        };
+        tokio::select! {
+            () = app.serve(stop) => {}
+            () = notify.live() => {}
+            () = async { reloading.await; std::future::pending().await } => {}
+        }
         Ok(())
     })
 }
@@ -78,8 +112,8 @@ pub fn verify(
 /// Everything, ready to serve.
 #[derive(Debug)]
 pub struct App {
-    server: server::Settings,
-    listener: TcpListener,
+    listeners: Listeners,
+    live: Arc<Live>,
     admin_listener: TcpListener,
     admin: Arc<Admin>,
     readiness: Readiness,
@@ -90,8 +124,12 @@ pub struct App {
 impl App {
     /// Takes ports and the cache directory and puts the parts together. Connects nowhere.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
-        let upstream = Arc::new(Upstream::new(config.upstream.clone())?);
-        let listener = server::bind(config.server.listen).await?;
+        let metrics = Arc::new(Metrics::default());
+        let key = Fingerprinter::random()?;
+        let run: String = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
+        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics, Hop::new(&run))?);
+        let certificates = reload::certificates(config.server.tls.clone(), &clock).await?;
+        let listeners = Listeners::bind(&config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
         let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
         let store = {
@@ -100,12 +138,10 @@ impl App {
         };
         store.check_all();
         let token = admin::make_token(&config.store.dir)?;
-        let metrics = Arc::new(Metrics::default());
         let scrub = {
             let (store, metrics, share) = (Arc::clone(&store), Arc::clone(&metrics), config.store.scrub);
             crate::rt::blocking(move || Scrub::new(store, metrics, share)).await?
         };
-        let key = Fingerprinter::random()?;
         let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
         let access = Access::new(
             config.access,
@@ -124,7 +160,6 @@ impl App {
             metrics: Arc::clone(&metrics),
             instance,
         });
-        let run = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
         let proxy = Proxy {
             upstream,
             store,
@@ -133,6 +168,7 @@ impl App {
             entries: Entries::default(),
             types: Types::default(),
             serving: config.serving,
+            tunnels: Arc::new(Tunnels::new(metrics.upgrades.clone())),
             clock,
             metrics,
             run,
@@ -142,12 +178,26 @@ impl App {
         let readiness = Readiness::new();
         let page = metrics_page(Arc::clone(&proxy), config.store.max_size);
         let admin = Arc::new(Admin::new(&config.admin, token, readiness.clone(), page));
-        Ok(Self { server: config.server, listener, admin_listener, admin, readiness, proxy, scrub })
+        let live = Arc::new(Live::new(config.server, certificates));
+        Ok(Self { listeners, live, admin_listener, admin, readiness, proxy, scrub })
     }
 
-    /// Where clients connect, and where operators do.
-    pub fn addresses(&self) -> std::io::Result<(std::net::SocketAddr, std::net::SocketAddr)> {
-        Ok((self.listener.local_addr()?, self.admin_listener.local_addr()?))
+    /// Where clients connect.
+    pub fn listening(&self) -> std::io::Result<Vec<Address>> {
+        self.listeners.addresses()
+    }
+
+    /// Where clients connect first by TCP, and where operators do.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        let first = self.listening()?.iter().find_map(Address::tcp);
+        let first = first.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        Ok((first, self.admin_listener.local_addr()?))
+    }
+
+    /// What changes its configuration while it serves.
+    pub fn reload(&self) -> Reload {
+        let (live, access) = (Arc::clone(&self.live), Arc::clone(&self.proxy.access));
+        Reload { live, access, clock: self.proxy.clock.clone() }
     }
 
     /// What is counted.
@@ -157,9 +207,11 @@ impl App {
 
     /// Serves until `stop` is ready, then drains.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        if let Ok((address, admin)) = self.addresses() {
+        for address in self.listening().unwrap_or_default() {
             tracing::info!(%address, upstream = %self.proxy.upstream.origin(), "listening");
-            tracing::info!(address = %admin, "admin listening");
+        }
+        if let Ok(address) = self.admin_listener.local_addr() {
+            tracing::info!(%address, "admin listening");
         }
         let (end_admin, admin_ended) = watch::channel(false);
         let admin = tokio::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
@@ -174,11 +226,10 @@ impl App {
             readiness.set(Stage::Draining);
             tracing::info!("draining");
         };
-        let (metrics, drain) = (Arc::clone(&self.proxy.metrics), self.server.drain);
-        let draining =
-            server::serve(self.listener, self.server, Arc::clone(&self.proxy), metrics, stop).await;
-        let deadline = Instant::now() + drain;
-        let broken = draining.finish(deadline).await;
+        let (live, proxy) = (Arc::clone(&self.live), Arc::clone(&self.proxy));
+        let draining = server::serve(self.listeners, live, proxy, stop).await;
+        let deadline = Instant::now() + self.live.settings().drain;
+        let broken = draining.finish(deadline).await + self.proxy.tunnels.finish(deadline).await;
         // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
         let _ = tokio::time::timeout_at(deadline, self.proxy.fills.idle()).await;
         if broken > 0 {

@@ -59,6 +59,25 @@ impl Loaded {
     pub fn to_toml(&self) -> String {
         render::effective(&self.effective)
     }
+
+    /// The keys that have another value in `other`, wherever it comes from.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static Spec> + 'a {
+        let pairs = self.effective.iter().zip(&other.effective);
+        pairs.filter(|(ours, theirs)| ours.value != theirs.value).map(|(ours, _)| ours.spec)
+    }
+
+    /// Takes over those keys of `new` that take effect at once, as what is in effect then.
+    pub fn take_over(&mut self, new: Self) {
+        for (ours, theirs) in self.effective.iter_mut().zip(new.effective) {
+            if ours.spec.reloads {
+                *ours = theirs;
+            }
+        }
+        let listen = self.config.server.listen.clone();
+        self.config.server = server::Settings { listen, ..new.config.server };
+        self.config.access = new.config.access;
+        self.config.log.level = new.config.log.level;
+    }
 }
 
 /// Merges `sources` and checks the result. Pure: the file's text, the environment and the flags are arguments.

@@ -34,7 +34,7 @@
 //! conditional                                          pure: preconditions
 //! grant | fields                                       pure: facts and verdicts | kept fields
 //! route | hop | range | content | origin               pure: what is asked | what travels on | byte ranges | types | URLs
-//! telemetry | key | clock | secret | rt                the ground
+//! telemetry | key | clock | pace | secret | rt         the ground
 //! num                                                  lengths in memory and in files
 //! ```
 //!
@@ -64,6 +64,7 @@ pub mod hop;
 pub mod key;
 pub mod num;
 pub mod origin;
+pub mod pace;
 pub mod proxy;
 pub mod range;
 pub mod route;

@@ -14,7 +14,10 @@ mod pass;
 mod recognise;
 mod report;
 mod serve;
+mod stall;
+mod tunnel;
 mod types;
+mod upload;
 mod wire;
 
 use std::net::IpAddr;
@@ -22,11 +25,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
 
 pub use body::Body;
 pub use report::Reported;
+pub use tunnel::{Seat, Tunnels};
 pub use types::Types;
 pub use wire::Wire;
 
@@ -35,12 +40,15 @@ use crate::clock::{Clock, Moment};
 use crate::content;
 use crate::entries::Entries;
 use crate::fill::Fills;
-use crate::hop::{self, Peer};
+use crate::hop::{self, Front, Names, Peer};
+use crate::pace::Least;
 use crate::route::{Line, Route};
 use crate::store::Store;
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::Upstream;
 use report::Report;
+use stall::Stall;
+use upload::Upload;
 
 /// A client's or larder's own name for a request, in logs on both sides.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -101,6 +109,8 @@ pub struct Proxy {
     pub types: Types,
     /// What the operator decides about answers.
     pub serving: Settings,
+    /// Connections that speak something else than HTTP now.
+    pub tunnels: Arc<Tunnels>,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -112,12 +122,16 @@ pub struct Proxy {
 }
 
 /// What a connection tells of itself with each request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
     /// The peer.
     pub peer: Peer,
     /// Its stream's side.
     pub wire: Arc<Wire>,
+    /// What it holds while it is open, in whatever protocol.
+    pub seat: Seat,
+    /// The slowest that its client may take or send a body.
+    pub least: Least,
 }
 
 /// A request on its way through. Whatever isn't a hit is awaited in a box: hyper moves a request's future, and the largest
@@ -127,8 +141,10 @@ struct Exchange {
     parts: Parts,
     /// The fields, shared with whoever asks in this client's name.
     fields: Arc<HeaderMap>,
-    body: Incoming,
+    body: Upload,
     peer: Peer,
+    seat: Seat,
+    front: Front,
     client: IpAddr,
     started: Moment,
 }
@@ -149,14 +165,30 @@ impl Proxy {
     ) -> Response<Reported> {
         let started = self.clock.now();
         let (mut parts, body) = request.into_parts();
+        let settled = door::settle(&mut parts);
         let id = self.request_id(&parts.headers);
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
-        let mut report = Report::new(&self, &parts, &id, client, started, connection.wire);
+        let wire = Arc::clone(&connection.wire);
+        let mut report = Report::new(&self, &parts, &id, client, started, wire);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
-        let exchange = Exchange { parts, fields, body, peer: connection.peer, client, started };
-        let (outcome, mut response) = self.answer(exchange, &mut report).await;
+        let Connection { peer, wire, seat, least } = connection;
+        let body = Upload::new(body, &fields, least);
+        let stall = Stall::new(&wire, least);
+        let front = Front::of(peer, &fields, &parts.uri);
+        let pages = answer::reads_pages(self.upstream.origin().root(), parts.uri.path(), &fields);
+        let asked = (parts.method.clone(), parts.uri.path_and_query().cloned());
+        let exchange = Exchange { parts, fields, body, peer, seat, front: front.clone(), client, started };
+        let (outcome, mut response) = match settled {
+            Ok(()) => self.answer(exchange, &mut report).await,
+            Err(why) => (Outcome::Malformed, answer::malformed(why)),
+        };
+        if pages {
+            response = answer::page(response);
+        }
         let fields = response.headers_mut();
+        let target = asked.1.as_ref().map_or("", PathAndQuery::as_str);
+        self.names(&front).rename_answer(&asked.0, target, fields);
         fields.append(
             HeaderName::from_static("cache-status"),
             HeaderValue::from_static(outcome.cache_status()),
@@ -166,7 +198,13 @@ impl Proxy {
             fields.insert(REQUEST_ID, id);
         }
         report.head(outcome, response.status());
-        response.map(|body| Reported::new(body, report))
+        response.map(|body| Reported::new(body, report, stall))
+    }
+
+    /// GitLab's names, to us and to a client.
+    fn names<'a>(&'a self, front: &'a Front) -> Names<'a> {
+        let origin = self.upstream.origin();
+        Names { scheme: origin.scheme(), authority: origin.authority(), front }
     }
 
     async fn answer(self: &Arc<Self>, exchange: Exchange, report: &mut Report) -> (Outcome, Response<Body>) {
@@ -174,6 +212,9 @@ impl Proxy {
             Ok(target) => target,
             Err(why) => return (Outcome::Malformed, answer::malformed(why)),
         };
+        if self.upstream.hop().is_in(&exchange.fields) {
+            return (Outcome::Malformed, answer::looped());
+        }
         let line = Line {
             method: &exchange.parts.method,
             target: &target,

@@ -1,193 +1,168 @@
 //! Connections from clients.
 //!
-//! Owns the listener, the connections' limits, and how they end: each by itself, with a signal, or broken. Knows HTTP
+//! Owns the listeners, the connections' limits, and how they end: each by itself, with a signal, or broken. Knows HTTP
 //! and a service to call; knows nothing of what the service does.
 
+mod connection;
 mod io;
+mod listen;
+mod live;
+mod places;
+mod socket;
+mod stream;
+pub mod tls;
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::io as stdio;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::hop::Peer;
-use crate::proxy::{Connection, Proxy, Reported};
+use crate::pace::Least;
+use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
-use io::Breakable;
+use crate::telemetry::metrics::Cut;
+use connection::Serving;
+use listen::Accepted;
+pub use listen::{Address, BadAddress, Error, Listeners};
+pub use live::Live;
+use places::{Place, Places};
 
-/// What the operator decides about the listener.
+/// What the operator decides about clients' connections.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where clients connect.
-    pub listen: SocketAddr,
+    /// Where clients connect, at least one place.
+    pub listen: Vec<Address>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections held at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections held at once from one address, a trusted proxy's aside; 0: no limit but that of all.
+    pub max_connections_per_address: usize,
     /// Longest wait for a request's head, which is also the longest idle time of a kept-alive connection.
     pub header_timeout: Duration,
+    /// The slowest that a client may take or send a body.
+    pub least: Least,
     /// How long running requests may go on after SIGTERM.
     pub drain: Duration,
+    /// Certificates; `None`: clients come without TLS.
+    pub tls: Option<tls::Settings>,
 }
-
-/// Why there is no listener.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Somebody has the port.
-    #[error(
-        "server.listen {address} is in use by another process; stop that one or choose another (server.listen)"
-    )]
-    InUse {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The address can't be had.
-    #[error("can't listen on {address}: {reason}; choose an address of this machine (server.listen)")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        reason: stdio::Error,
-    },
-}
-
-/// Largest request head: what GitLab's nginx takes (`large_client_header_buffers 4 8k`), doubled for long job tokens.
-const MAX_HEAD: usize = 64 << 10;
 
 /// A pause after a failed accept, most often for want of descriptors: others must close theirs first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens the listener.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|reason| match reason.kind() {
-        stdio::ErrorKind::AddrInUse => Error::InUse { address },
-        _ => Error::Listen { address, reason },
-    })
-}
+/// Where a client comes from that connects through the file system: this machine.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Accepts until `stop` is ready, and returns what still runs then.
 pub async fn serve(
-    listener: TcpListener,
-    settings: Settings,
+    listeners: Listeners,
+    live: Arc<Live>,
     proxy: Arc<Proxy>,
-    metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
 ) -> Draining {
-    let slots = Arc::new(Semaphore::new(settings.max_connections));
-    let graceful = GracefulShutdown::new();
-    let settings = Arc::new(settings);
-    let accepting = async {
-        loop {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            let (Ok(slot), Some((stream, peer))) = (slot, accept(&listener).await) else {
-                continue;
-            };
-            let connection = Serving {
-                settings: Arc::clone(&settings),
-                proxy: Arc::clone(&proxy),
-                metrics: Arc::clone(&metrics),
-            };
-            connection.start(stream, peer, slot, &graceful);
-        }
-    };
+    let door = Door { live, proxy, stopping: watch::Sender::new(()) };
     tokio::select! {
-        () = accepting => {}
+        () = door.accept(&listeners) => {}
         () = stop => {}
     }
-    drop(listener);
-    Draining { graceful, slots, max_connections: settings.max_connections }
+    drop(listeners);
+    Draining { stopping: door.stopping, live: door.live }
 }
 
-/// Connections after the listener is gone.
+/// What lets connections in.
+struct Door {
+    live: Arc<Live>,
+    proxy: Arc<Proxy>,
+    /// Each connection that speaks HTTP holds a receiver. hyper-util's own of this kind doesn't know connections that may
+    /// be upgraded.
+    stopping: watch::Sender<()>,
+}
+
+impl Door {
+    /// Never ends.
+    async fn accept(&self, listeners: &Listeners) {
+        let mut last = 0;
+        loop {
+            self.live.places().some(|| self.live.settings().max_connections).await;
+            let (at, accepted) = listeners.accept(last).await;
+            last = at;
+            match accepted {
+                Ok(accepted) => self.admit(accepted),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection can't be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, accepted: Accepted) {
+        let Accepted { socket, address, plain } = accepted;
+        let (settings, tls) = (self.live.settings(), self.live.certificates());
+        let from = address.unwrap_or(HERE);
+        let trusted = settings.trusted_proxies.iter().any(|net| net.contains(&from));
+        let counted = address.filter(|_| !trusted);
+        let metrics = &self.proxy.metrics;
+        let Some(place) = self.live.places().take(counted, settings.max_connections_per_address) else {
+            metrics.cut(Cut::AddressLimit);
+            tracing::debug!(client = %from, "a client has more connections than server.max_connections_per_address");
+            socket.reset_at_close();
+            return;
+        };
+        let serving = Serving {
+            proxy: Arc::clone(&self.proxy),
+            metrics: Arc::clone(metrics),
+            tls: tls.filter(|_| !plain),
+            patience: settings.header_timeout,
+            least: settings.least,
+            address: from,
+            trusted,
+            seat: Arc::new(Seated::new(place, Arc::clone(metrics))),
+            stopping: self.stopping.subscribe(),
+        };
+        crate::rt::spawn(serving.run(socket));
+    }
+}
+
+/// Connections after the listeners are gone.
 #[must_use]
 pub struct Draining {
-    graceful: GracefulShutdown,
-    slots: Arc<Semaphore>,
-    max_connections: usize,
+    stopping: watch::Sender<()>,
+    live: Arc<Live>,
 }
 
 impl Draining {
     /// Closes what is idle and lets running requests finish until `deadline`. Returns how many connections are still
     /// busy then; they are broken off when the program ends.
     pub async fn finish(self, deadline: Instant) -> usize {
-        match tokio::time::timeout_at(deadline, self.graceful.shutdown()).await {
+        self.stopping.send_replace(());
+        match tokio::time::timeout_at(deadline, self.stopping.closed()).await {
             Ok(()) => 0,
-            Err(_) => self.max_connections - self.slots.available_permits(),
+            Err(_) => self.live.places().taken(),
         }
     }
 }
 
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
-    match listener.accept().await {
-        Ok((stream, peer)) => {
-            // A connection that is gone already says so at its first read.
-            let _ = stream.set_nodelay(true);
-            Some((stream, peer.ip().to_canonical()))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a connection can't be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-/// What a connection is served with.
-struct Serving {
-    settings: Arc<Settings>,
-    proxy: Arc<Proxy>,
+/// One connection of those that may be open, counted for as long as it is, in whatever protocol.
+struct Seated {
+    _place: Place,
     metrics: Arc<Metrics>,
 }
 
-impl Serving {
-    fn start(
-        self,
-        stream: TcpStream,
-        address: IpAddr,
-        slot: OwnedSemaphorePermit,
-        graceful: &GracefulShutdown,
-    ) {
-        let trusted = self.settings.trusted_proxies.iter().any(|net| net.contains(&address));
-        let stream = Breakable::new(stream);
-        let connection = Connection { peer: Peer { address, trusted }, wire: stream.wire() };
-        let proxy = self.proxy;
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, connection) = (Arc::clone(&proxy), connection.clone());
-            async move { Ok::<Response<Reported>, Infallible>(proxy.handle(request, connection).await) }
-        });
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.settings.header_timeout)
-            .max_header_size(MAX_HEAD)
-            // What GitLab sent keeps its case; what we add is written as it writes: scripts grep.
-            .preserve_header_case(true)
-            .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service);
-        let serving = graceful.watch(serving);
-        let metrics = self.metrics;
+impl Seated {
+    fn new(place: Place, metrics: Arc<Metrics>) -> Self {
         metrics.connections.inc();
-        crate::rt::spawn(async move {
-            if let Err(error) = serving.await
-                && error.is_parse()
-            {
-                metrics.malformed();
-                tracing::debug!(%error, client = %address, "a connection sent what isn't HTTP");
-            }
-            metrics.connections.dec();
-            drop(slot);
-        });
+        Self { _place: place, metrics }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
     }
 }

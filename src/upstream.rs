@@ -4,9 +4,14 @@
 //! grants or archives: it sends what it is given. Credentials go to GitLab's origin alone; the object store has a
 //! client of its own, which never sees a client's fields.
 
+mod again;
 mod body;
 mod client;
+mod connect;
+mod egress;
 mod error;
+mod expect;
+mod limit;
 mod resolve;
 mod tls;
 
@@ -20,12 +25,16 @@ use http::{Method, Request, Response, Uri};
 use tokio::sync::Semaphore;
 
 pub use body::{Body, Fetched};
-use client::Client;
+use client::{Client, Manner};
+pub use egress::{ProxyError, ProxySettings};
 pub use error::{Error, Kind};
-pub use tls::TlsError;
+pub use tls::{TlsError, TlsSettings};
 
-use crate::hop;
+use crate::hop::Hop;
 use crate::origin::Origin;
+use crate::telemetry::Metrics;
+use egress::Egress;
+use limit::Limit;
 
 /// What the operator decides about GitLab.
 #[derive(Debug, Clone)]
@@ -34,6 +43,12 @@ pub struct Settings {
     pub url: Origin,
     /// Certificates trusted besides the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// How GitLab is believed, and believes larder.
+    pub tls: TlsSettings,
+    /// Certificates trusted for the object store besides those, PEM.
+    pub storage_ca_file: Option<PathBuf>,
+    /// The way out.
+    pub proxy: ProxySettings,
     /// Object stores that redirects may lead to; `None`: any that is neither link-local nor a metadata service.
     pub storage_hosts: Option<Vec<String>>,
     /// Longest wait for a connection, TLS included.
@@ -44,6 +59,19 @@ pub struct Settings {
     pub answer_timeout: Duration,
     /// How long a transfer that broke off is tried again without a byte of progress; zero: not at all.
     pub resume_timeout: Duration,
+    /// Requests under way to GitLab at once, questions of larder's own aside; as many more may wait.
+    pub max_connections: usize,
+}
+
+/// Why GitLab can't be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The proxy's credentials.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
 /// Questions under way at once. GitLab's Puma has a few dozen threads; more would only queue there, where other
@@ -63,20 +91,34 @@ pub struct Upstream {
     /// For the object store.
     storage: Client,
     questions: Arc<Semaphore>,
+    requests: Limit,
+    /// Runners that wait for a job: Workhorse holds each for up to a minute, and no other work shall wait behind them.
+    polls: Limit,
+    hop: Hop,
 }
 
 impl Upstream {
     /// Prepares the clients; connects nowhere yet, so an upstream that is down doesn't keep larder from starting.
-    pub fn new(settings: Settings) -> Result<Self, TlsError> {
-        let tls = tls::client_config(settings.ca_file.as_deref())?;
-        let client = |guard, buffer| Client::new(&tls, settings.connect_timeout, guard, buffer);
+    pub fn new(settings: Settings, metrics: &Metrics, hop: Hop) -> Result<Self, SetupError> {
+        let roots = tls::roots(settings.ca_file.as_deref())?;
+        let for_storage = tls::for_storage(roots.clone(), settings.storage_ca_file.as_deref())?;
+        let for_gitlab = tls::for_gitlab(roots, &settings.tls)?;
+        let egress = Egress::new(&settings.proxy)?;
+        let client = |tls, guarded, buffer| {
+            let manner = Manner { guarded, buffer, egress: egress.clone() };
+            Client::new(tls, settings.connect_timeout, manner, metrics.retries.clone())
+        };
         let guard = settings.storage_hosts.is_none();
+        let limit = || Limit::new(settings.max_connections, settings.connect_timeout);
         Ok(Self {
-            through: client(false, 256 << 10),
-            probing: client(false, 16 << 10),
-            filling: client(false, 256 << 10),
-            storage: client(guard, 256 << 10),
+            through: client(&for_gitlab, false, 256 << 10),
+            probing: client(&for_gitlab, false, 16 << 10),
+            filling: client(&for_gitlab, false, 256 << 10),
+            storage: client(&for_storage, guard, 256 << 10),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
+            requests: limit(),
+            polls: limit(),
+            hop,
             settings,
         })
     }
@@ -91,6 +133,11 @@ impl Upstream {
         self.settings.resume_timeout
     }
 
+    /// How larder is named in `Via` to GitLab.
+    pub const fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
     /// Sends a client's request as it is: method, raw target, fields (already stripped for this hop) and body.
     pub async fn pass(&self, request: Request<Body>) -> Result<Response<Fetched>, Error> {
         let (mut parts, body) = request.into_parts();
@@ -99,9 +146,19 @@ impl Upstream {
         // The authority in the URI becomes the Host that GitLab sees.
         parts.headers.remove(header::HOST);
         parts.version = http::Version::HTTP_11;
-        hop::add_via(&mut parts.headers);
+        self.hop.add(&mut parts.headers);
+        let lane = if self.is_poll(&parts.method, &parts.uri) { &self.polls } else { &self.requests };
+        let place = lane.enter().await?;
+        let (request, permission) = expect::hold(Request::from_parts(parts, body));
         let silence = self.settings.read_timeout;
-        self.through.send(Request::from_parts(parts, body), silence, silence).await
+        let response = self.through.send(request, silence, silence).await?;
+        Ok(response.map(|body| body.holding(Some(place), permission)))
+    }
+
+    /// Whether a request is a runner's that waits for a job (`workhorse/internal/builds/register.go`).
+    fn is_poll(&self, method: &Method, uri: &Uri) -> bool {
+        let below = uri.path().strip_prefix(self.settings.url.root());
+        *method == Method::POST && below == Some("/api/v4/jobs/request")
     }
 
     /// Asks GitLab whether a caller may have something: a GET with the caller's fields and the probe's conditions.
@@ -116,7 +173,9 @@ impl Upstream {
     /// Asks GitLab for a whole archive in a caller's name.
     pub async fn fetch(&self, target: &PathAndQuery, fields: HeaderMap) -> Result<Response<Fetched>, Error> {
         let (wait, silence) = (self.settings.answer_timeout, self.settings.read_timeout);
-        self.filling.send(self.question(target, fields), wait, silence).await
+        let place = self.requests.enter().await?;
+        let response = self.filling.send(self.question(target, fields), wait, silence).await?;
+        Ok(response.map(|body| body.holding(Some(place), None)))
     }
 
     /// Asks the object store for an object, or a range of it, with nothing of the client's. `unchanged`: the validator
@@ -138,7 +197,7 @@ impl Upstream {
 
     fn question(&self, target: &PathAndQuery, mut fields: HeaderMap) -> Request<Body> {
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        hop::add_via(&mut fields);
+        self.hop.add(&mut fields);
         let mut request = Request::new(body::empty());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.settings.url.uri(target.clone());

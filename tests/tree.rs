@@ -208,6 +208,14 @@ fn the_readme_holds_the_table_of_keys() {
 }
 
 #[test]
+fn the_readme_names_the_keys_that_take_effect_without_a_restart() {
+    let text = marked("reloads");
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let reloading = larder::config::KEYS.iter().filter(|spec| spec.reloads).map(|spec| spec.path);
+    assert_eq!(named, reloading.collect::<Vec<_>>());
+}
+
+#[test]
 fn the_readme_names_every_family_of_metrics_and_no_other() {
     let metrics = Metrics::default();
     touch(&metrics);

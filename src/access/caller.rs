@@ -71,10 +71,11 @@ impl Caller {
     }
 
     /// The fields that go to GitLab with each question in this caller's name: what may matter to its answer, the kind of
-    /// answer that is wanted (a sign-in page or an error), and who the client says it is.
+    /// answer that is wanted (a sign-in page or an error), who the client says it is, and by whom the request came.
     pub fn sent(&self) -> HeaderMap {
         let mut sent = HeaderMap::with_capacity(self.fields.len());
-        let described = [header::ACCEPT, header::USER_AGENT, REQUEST_ID, TRACEPARENT, TRACESTATE];
+        let described =
+            [header::ACCEPT, header::USER_AGENT, header::VIA, REQUEST_ID, TRACEPARENT, TRACESTATE];
         for (name, value) in self.fields.iter() {
             if is_telling(name) || described.contains(name) {
                 sent.append(name, value.clone());

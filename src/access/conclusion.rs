@@ -129,7 +129,7 @@ impl Access {
         error: Option<Arc<upstream::Error>>,
     ) -> Admission {
         let Asker { question, asking, subject, .. } = *asker;
-        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings.grace) {
+        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings().grace) {
             self.metrics.probe(metrics::Probe::Down);
             self.metrics.grant(metrics::Grant::Grace);
             return Admission::Granted(Granted { grant, said: None });

@@ -23,7 +23,7 @@ impl Access {
             facts.etag.as_ref().and_then(Etag::digest).is_some_and(|told| facts.sha256 == Some(told));
         let digests = confirmed || self.digests.load(Ordering::Relaxed);
         let condition = EntryCondition::about(name, size, facts.sha256, digests);
-        let answer = self.probe_entry(&asker, condition, self.settings.ttl);
+        let answer = self.probe_entry(&asker, condition, self.settings().ttl);
         let probed = match self.answered(&asker, answer.await) {
             Ok(probed) => probed,
             Err(admission) => return *admission,

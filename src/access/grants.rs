@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -33,23 +34,73 @@ pub(super) struct Grants {
     revoked: Mutex<HashMap<Fingerprint, Moment>>,
     /// Length of `revoked`, so that the common case takes no lock.
     revocations: AtomicUsize,
-    life: Duration,
+    life: Arc<Life>,
+}
+
+/// How long grants are remembered at most, milliseconds.
+#[derive(Debug)]
+struct Life(AtomicU64);
+
+impl Life {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn set(&self, life: Duration) {
+        self.0.store(u64::try_from(life.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+}
+
+/// For the cache, which asks when something is put in.
+struct Broom(Arc<Life>);
+
+impl Broom {
+    fn bound(&self) -> Duration {
+        self.0.now().max(Duration::from_secs(1))
+    }
+}
+
+impl Expiry<Fingerprint, Arc<Entry>> for Broom {
+    fn expire_after_create(&self, _: &Fingerprint, _: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(self.bound())
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Fingerprint,
+        _: &Arc<Entry>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.bound())
+    }
 }
 
 impl Grants {
-    /// Remembers grants for at most `life`. Age is judged by [`Grant::opens`]; this bound only cleans up.
-    pub(super) fn new(life: Duration) -> Self {
+    /// Remembers grants for at most `longest`. Age is judged by [`Grant::opens`]; this bound only cleans up.
+    pub(super) fn new(longest: Duration) -> Self {
+        let life = Arc::new(Life(AtomicU64::new(0)));
+        life.set(longest);
         let cache = Cache::builder()
             .max_capacity(REMEMBERED)
             .eviction_policy(EvictionPolicy::lru())
-            .time_to_live(life.max(Duration::from_secs(1)))
+            .expire_after(Broom(Arc::clone(&life)))
             .build();
         Self { cache, revoked: Mutex::default(), revocations: AtomicUsize::new(0), life }
     }
 
+    /// Remembers grants for another time. If that is longer all go: revocations were kept for the shorter one only.
+    pub(super) fn change(&self, longest: Duration) {
+        let before = self.life.now();
+        self.life.set(longest);
+        if longest > before {
+            self.cache.invalidate_all();
+        }
+    }
+
     /// Remembers a grant, and by which fingerprints it is revoked.
     pub(super) fn insert(&self, asking: Fingerprint, grant: Arc<Grant>, revoked_by: Vec<Fingerprint>) {
-        if !self.life.is_zero() {
+        if !self.life.now().is_zero() {
             self.cache.insert(asking, Arc::new(Entry { grant, revoked_by }));
         }
     }
@@ -71,7 +122,7 @@ impl Grants {
     pub(super) fn revoke(&self, fingerprints: &[Fingerprint], now: Moment) -> bool {
         let mut revoked = self.revoked.lock();
         if revoked.len() + fingerprints.len() > REVOCATIONS {
-            revoked.retain(|_, at| now.since(*at) < self.life);
+            revoked.retain(|_, at| now.since(*at) < self.life.now());
         }
         let fits = revoked.len() + fingerprints.len() <= REVOCATIONS;
         if fits {

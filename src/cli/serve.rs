@@ -16,7 +16,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
     super::with_configuration(sources, |loaded| {
-        let _guard = log::init(&loaded.config.log)?;
-        Ok(crate::app::run(loaded.config)?)
+        let guard = log::init(&loaded.config.log)?;
+        Ok(crate::app::run(loaded, sources, &guard.dial())?)
     })
 }

@@ -6,7 +6,10 @@ use super::Config;
 use super::keys::{self, Key, Presence, Spec};
 use super::layers::Effective;
 use super::problem::{Problem, Problems};
+use super::read::Written;
 use crate::origin::Origin;
+use crate::pace::Least;
+use crate::server::Address;
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
 /// The configuration, if each value is what its key expects and they hold together.
@@ -38,34 +41,97 @@ impl Reader<'_> {
         let listen = self.read(&keys::SERVER_LISTEN);
         let trusted_proxies = self.read(&keys::SERVER_TRUSTED_PROXIES);
         let max_connections = self.read(&keys::SERVER_MAX_CONNECTIONS);
+        let per_address = self.read(&keys::SERVER_MAX_CONNECTIONS_PER_ADDRESS);
         let header_timeout = self.read(&keys::SERVER_HEADER_TIMEOUT);
+        let (rate, over) = (self.read(&keys::SERVER_MIN_RATE), self.read(&keys::SERVER_MIN_RATE_FOR));
         let drain = self.read(&keys::SERVER_DRAIN);
+        let tls = self.server_tls();
         Some(server::Settings {
             listen: listen?,
             trusted_proxies: trusted_proxies?,
             max_connections: max_connections?,
+            max_connections_per_address: per_address?,
             header_timeout: header_timeout?,
+            least: Least { rate: rate?, over: over? },
             drain: drain?,
+            tls,
         })
+    }
+
+    /// `None` as well if something is wrong with it, which then is noted.
+    fn server_tls(&mut self) -> Option<server::tls::Settings> {
+        let cert = self.read(&keys::SERVER_TLS_CERT);
+        let key = self.read(&keys::SERVER_TLS_KEY);
+        let min_version = self.read(&keys::SERVER_TLS_MIN_VERSION)?;
+        let (certs, keys) = (self.count(&keys::SERVER_TLS_CERT.spec), self.count(&keys::SERVER_TLS_KEY.spec));
+        match (cert, key) {
+            (Some(cert), Some(key)) if certs == keys => {
+                let pairs = cert.into_iter().zip(key).map(|(cert, key)| server::tls::Pair { cert, key });
+                Some(server::tls::Settings { pairs: pairs.collect(), min_version })
+            }
+            (None, None) if certs.is_none() && keys.is_none() => None,
+            (cert, key) => {
+                // A value that is wrong by itself has been noted.
+                if (cert.is_some() || certs.is_none()) && (key.is_some() || keys.is_none()) {
+                    self.note_unpaired(keys.unwrap_or_default(), certs.unwrap_or_default());
+                }
+                None
+            }
+        }
+    }
+
+    /// How many values a list has; `None` if it is unset.
+    fn count(&self, spec: &Spec) -> Option<usize> {
+        let found = self.effective.iter().find(|effective| effective.spec.path == spec.path);
+        match found.and_then(|effective| effective.value.as_ref()) {
+            Some(Ok(Written::List(items))) => Some(items.len()),
+            Some(_) => Some(0),
+            None => None,
+        }
+    }
+
+    fn note_unpaired(&mut self, found: usize, others: usize) {
+        let (key, other) = (keys::SERVER_TLS_KEY.spec.path, keys::SERVER_TLS_CERT.spec.path);
+        self.problems.push(Problem::Unpaired { key, layer: self.layer(key), found, others, other });
     }
 
     fn upstream(&mut self) -> Option<upstream::Settings> {
         let url = self.read(&keys::UPSTREAM_URL);
         let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
+        let (tls, proxy) = (self.tls(), self.proxy());
+        let storage_ca_file = self.read(&keys::UPSTREAM_STORAGE_CA_FILE);
         let storage_hosts = self.read(&keys::UPSTREAM_STORAGE_HOSTS);
         let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);
         let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
         let answer_timeout = self.read(&keys::UPSTREAM_ANSWER_TIMEOUT);
         let resume_timeout = self.read(&keys::UPSTREAM_RESUME_TIMEOUT);
+        let max_connections = self.read(&keys::UPSTREAM_MAX_CONNECTIONS);
         Some(upstream::Settings {
             url: url?,
             ca_file,
+            tls: tls?,
+            storage_ca_file,
+            proxy,
             storage_hosts,
             connect_timeout: connect_timeout?,
             read_timeout: read_timeout?,
             answer_timeout: answer_timeout?,
             resume_timeout: resume_timeout?,
+            max_connections: max_connections?,
         })
+    }
+
+    fn tls(&mut self) -> Option<upstream::TlsSettings> {
+        let insecure = self.read(&keys::UPSTREAM_TLS_INSECURE);
+        let (cert, key) = (self.read(&keys::UPSTREAM_TLS_CERT), self.read(&keys::UPSTREAM_TLS_KEY));
+        Some(upstream::TlsSettings { insecure: insecure?, cert, key })
+    }
+
+    fn proxy(&mut self) -> upstream::ProxySettings {
+        let url = self.read(&keys::UPSTREAM_PROXY);
+        let auth_file = self.read(&keys::UPSTREAM_PROXY_AUTH_FILE);
+        let no_proxy = self.read(&keys::UPSTREAM_NO_PROXY).unwrap_or_default();
+        upstream::ProxySettings { url, auth_file, no_proxy }
     }
 
     fn store(&mut self) -> Option<store::Settings> {
@@ -140,7 +206,7 @@ impl Reader<'_> {
 
     fn check_listeners(&mut self, server: Option<&server::Settings>, admin: Option<&admin::Settings>) {
         if let (Some(server), Some(admin)) = (server, admin)
-            && collide(server.listen, admin.listen)
+            && server.listen.iter().filter_map(Address::tcp).any(|listen| collide(listen, admin.listen))
         {
             self.note_clash(&keys::ADMIN_LISTEN.spec, admin.listen.to_string());
         }
@@ -149,7 +215,7 @@ impl Reader<'_> {
     /// Every request would come back until the connections run out.
     fn check_loop(&mut self, server: Option<&server::Settings>, upstream: Option<&upstream::Settings>) {
         if let (Some(server), Some(upstream)) = (server, upstream)
-            && leads_to(&upstream.url, server.listen)
+            && server.listen.iter().filter_map(Address::tcp).any(|listen| leads_to(&upstream.url, listen))
         {
             self.note_clash(&keys::UPSTREAM_URL.spec, upstream.url.to_string());
         }

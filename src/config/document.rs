@@ -3,7 +3,7 @@
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
-use super::keys::{self, KEYS, Spec};
+use super::keys::{self, KEYS};
 use super::layers::{File, Setting};
 use super::problem::{Problem, Problems};
 use super::read::kind;
@@ -44,14 +44,7 @@ fn line(text: &str, offset: usize) -> usize {
 fn read_section(layer: &str, section: &str, value: Value, found: &mut Vec<Setting>, problems: &mut Problems) {
     let example = KEYS.iter().find(|spec| spec.section() == section);
     match (value, example) {
-        (Value::Dict(_, keys), _) if !keys.is_empty() => {
-            for (name, value) in keys {
-                match known(section, &name) {
-                    Some(spec) => found.push(Setting { spec, layer: layer.to_owned(), value }),
-                    None => problems.push(Problem::unknown(&format!("{section}.{name}"), layer)),
-                }
-            }
-        }
+        (Value::Dict(_, keys), _) if !keys.is_empty() => read_table(layer, section, keys, found, problems),
         (Value::Dict(..), Some(_)) => {}
         (_, None) => problems.push(Problem::unknown(section, layer)),
         (value, Some(spec)) => problems.push(Problem::Section {
@@ -63,7 +56,21 @@ fn read_section(layer: &str, section: &str, value: Value, found: &mut Vec<Settin
     }
 }
 
-/// A quoted key may hold a dot, which then isn't ours.
-fn known(section: &str, name: &str) -> Option<&'static Spec> {
-    keys::find(&format!("{section}.{name}")).filter(|spec| spec.section() == section)
+/// The keys of a section, or of a table in one.
+fn read_table(layer: &str, path: &str, keys: Dict, found: &mut Vec<Setting>, problems: &mut Problems) {
+    for (name, value) in keys {
+        let key = format!("{path}.{name}");
+        // A quoted name may hold a dot, which then isn't ours.
+        let known = keys::find(&key).filter(|_| !name.contains('.'));
+        match (known, value) {
+            (Some(spec), value) => found.push(Setting { spec, layer: layer.to_owned(), value }),
+            (None, Value::Dict(_, keys)) if is_table(&key) => read_table(layer, &key, keys, found, problems),
+            (None, _) => problems.push(Problem::unknown(&key, layer)),
+        }
+    }
+}
+
+/// Whether some key lies deeper than this one.
+fn is_table(key: &str) -> bool {
+    KEYS.iter().any(|spec| spec.path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }

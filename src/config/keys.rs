@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::read::{self, Written, Wrong};
 use crate::origin::Origin;
 use crate::proxy::{GzipFor, OnFile};
+use crate::server::{Address, tls};
 use crate::store::{ReadMode, Share};
 use crate::telemetry::log::{Format, Level};
 
@@ -25,6 +26,8 @@ pub struct Spec {
     pub expects: &'static str,
     /// One line for the help, the example file and the README.
     pub doc: &'static str,
+    /// Whether a new value takes effect at SIGHUP; else it takes a restart.
+    pub reloads: bool,
     /// Its flag, if it is wanted often enough to have one.
     pub flag: Option<Flag>,
 }
@@ -49,6 +52,8 @@ pub enum Shape {
     Number,
     /// A list of strings; comma-separated in the environment.
     List,
+    /// A string, or a list of them that isn't empty; comma-separated in the environment.
+    OneOrMore,
 }
 
 /// A command-line flag.
@@ -84,12 +89,17 @@ impl Spec {
 }
 
 const fn key(path: &'static str, presence: Presence, expects: &'static str, doc: &'static str) -> Spec {
-    Spec { path, presence, shape: Shape::Text, expects, doc, flag: None }
+    Spec { path, presence, shape: Shape::Text, expects, doc, reloads: false, flag: None }
 }
 
 impl Spec {
     const fn shaped(mut self, shape: Shape) -> Self {
         self.shape = shape;
+        self
+    }
+
+    const fn reloads(mut self) -> Self {
+        self.reloads = true;
         self
     }
 
@@ -122,23 +132,48 @@ const LEAST_CACHE: u64 = 64 << 20;
 const MOST_CACHE: u64 = 1 << 60;
 
 const ADDRESS: &str = "an IP address and a port such as \"127.0.0.1:8080\"";
+const LISTEN: &str = "an IP address and a port such as \"127.0.0.1:8080\", \"plain:127.0.0.1:8080\" or \"unix:/run/larder.sock\"";
+const FILES: &str = "the path of a PEM file or a list of them";
 const TIMEOUT: &str = "a duration from 1ms to 24h such as \"30s\"";
 const SPAN: &str = "a duration from 0s to 24h such as \"30s\"";
 
 keys! {
-    SERVER_LISTEN: SocketAddr = read::address,
-        key("server.listen", Default("127.0.0.1:8080"), ADDRESS, "Where clients connect.").flag("listen", "ADDRESS");
+    SERVER_LISTEN: Vec<Address> = read::listeners,
+        key("server.listen", Default("127.0.0.1:8080"), LISTEN,
+            "Where clients connect: one place or a list. With certificates TCP speaks TLS, but for plain:IP:PORT; unix:/path is plain, mode 0660.",
+        ).shaped(Shape::OneOrMore).flag("listen", "ADDRESS");
     SERVER_TRUSTED_PROXIES: Vec<IpNet> = read::networks,
         key("server.trusted_proxies", Default(""), "a list of networks such as [\"10.0.0.0/8\", \"192.0.2.7\"]",
-            "Peers whose X-Forwarded-For is believed.").shaped(Shape::List);
+            "Peers whose X-Forwarded-For is believed.").shaped(Shape::List).reloads();
     SERVER_MAX_CONNECTIONS: usize = |raw| read::count(raw, 1..=1_000_000),
         key("server.max_connections", Default("10000"), "a whole number from 1 to 1000000",
-            "Connections held at once; further ones wait in the kernel's backlog.").shaped(Shape::Number);
+            "Connections held at once; further ones wait in the kernel's backlog.").shaped(Shape::Number).reloads();
+    // Half of what all may have: a gateway's clients share an address, and none may keep the others out.
+    SERVER_MAX_CONNECTIONS_PER_ADDRESS: usize = |raw| read::count(raw, 0..=1_000_000),
+        key("server.max_connections_per_address", Default("5000"), "a whole number up to 1000000",
+            "Connections held at once from one address (of IPv6: from one /64), trusted proxies aside; 0: no limit but that of all.",
+        ).shaped(Shape::Number).reloads();
     SERVER_HEADER_TIMEOUT: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
         key("server.header_timeout", Default("30s"), TIMEOUT,
-            "Longest wait for a request's head, and longest idle time of a kept-alive connection.");
+            "Longest wait for a request's head, and longest idle time of a kept-alive connection.").reloads();
+    // Slower than any line that is of use for archives; enough to tell a reader from one that holds a place.
+    SERVER_MIN_RATE: u64 = |raw| read::size(raw, 0..=MOST_CACHE),
+        key("server.min_rate", Default("1KiB"), "a size up to 1048576TiB such as \"1KiB\", meant a second",
+            "The slowest that a client may take an answer or send a body, bytes a second of the time that it is waited for; 0: nobody is too slow.").reloads();
+    SERVER_MIN_RATE_FOR: Duration = |raw| read::duration(raw, MILLISECOND..=DAY),
+        key("server.min_rate_for", Default("60s"), TIMEOUT, "How long a client may be slower than server.min_rate.").reloads();
     SERVER_DRAIN: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
-        key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.");
+        key("server.drain", Default("30s"), SPAN, "How long running requests may go on after SIGTERM.").reloads();
+
+    SERVER_TLS_CERT: Vec<PathBuf> = read::paths,
+        key("server.tls.cert", Optional("/etc/larder/tls.pem"), FILES,
+            "Certificates shown to clients, each with its chain; the first to those that ask for no other's name. With one TCP listeners speak TLS.",
+        ).shaped(Shape::OneOrMore).reloads();
+    SERVER_TLS_KEY: Vec<PathBuf> = read::paths,
+        key("server.tls.key", Optional("/etc/larder/tls.key"), FILES,
+            "The private keys of server.tls.cert, in the same order, without a passphrase.").shaped(Shape::OneOrMore).reloads();
+    SERVER_TLS_MIN_VERSION: tls::Version = |raw| read::choice(raw, tls::Version::NAMES),
+        key("server.tls.min_version", Default("1.2"), "\"1.2\" or \"1.3\"", "The oldest version of TLS spoken with clients.").reloads();
 
     UPSTREAM_URL: Origin = read::origin,
         key("upstream.url", Required("https://gitlab.example.com"),
@@ -147,6 +182,30 @@ keys! {
     UPSTREAM_CA_FILE: PathBuf = read::path,
         key("upstream.ca_file", Optional("/etc/larder/ca.pem"), "the path of a PEM file",
             "Certificates trusted besides the system's.").flag("ca-file", "FILE");
+    UPSTREAM_TLS_INSECURE: bool = |raw| read::choice(raw, &[("false", false), ("true", true)]),
+        key("upstream.tls.insecure", Default("false"), "\"true\" or \"false\"",
+            "Take any certificate for GitLab's: for a test, never for credentials that matter. Each start warns of it.");
+    UPSTREAM_TLS_CERT: PathBuf = read::path,
+        key("upstream.tls.cert", Optional("/etc/larder/client.pem"), "the path of a PEM file, together with upstream.tls.key",
+            "The certificate, with its chain, that larder shows GitLab.");
+    UPSTREAM_TLS_KEY: PathBuf = read::path,
+        key("upstream.tls.key", Optional("/etc/larder/client.key"), "the path of a PEM file, together with upstream.tls.cert",
+            "The key of upstream.tls.cert.");
+    UPSTREAM_STORAGE_CA_FILE: PathBuf = read::path,
+        key("upstream.storage_ca_file", Optional("/etc/larder/storage-ca.pem"), "the path of a PEM file",
+            "Certificates trusted for the object store alone, besides those above.");
+    UPSTREAM_PROXY: Origin = read::proxy,
+        key("upstream.proxy", Optional("http://proxy.example.com:3128"),
+            "a URL such as \"http://proxy.example.com:3128\" without user name, password or path",
+            "An HTTP proxy (CONNECT) on the way to GitLab and the object store; unset: HTTPS_PROXY. This machine is reached without.");
+    UPSTREAM_PROXY_AUTH_FILE: PathBuf = read::path,
+        key("upstream.proxy_auth_file", Optional("/etc/larder/proxy-auth"), "the path of a file with user:password, together with upstream.proxy",
+            "Credentials for the proxy, user:password on one line.");
+    UPSTREAM_NO_PROXY: Vec<String> = read::exceptions,
+        key("upstream.no_proxy", Optional("internal.example.com, 10.0.0.0/8"),
+            "a list of hosts, domains and networks such as [\"internal.example.com\", \"10.0.0.0/8\"]",
+            "Hosts, domains and networks reached without the proxy; unset: NO_PROXY.",
+        ).shaped(Shape::List);
     UPSTREAM_STORAGE_HOSTS: Vec<String> = read::storage_hosts,
         key("upstream.storage_hosts", Optional("storage.example.com, 192.0.2.7:9000"),
             "a list of hosts such as [\"storage.example.com\", \"192.0.2.7:9000\"]",
@@ -163,6 +222,11 @@ keys! {
     UPSTREAM_RESUME_TIMEOUT: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("upstream.resume_timeout", Default("60s"), SPAN,
             "How long a transfer that broke off is tried again without a byte of progress; 0s doesn't try.");
+    // Far more than GitLab's nginx and Workhorse have work for at once, far less than would exhaust their descriptors.
+    UPSTREAM_MAX_CONNECTIONS: usize = |raw| read::count(raw, 1..=1_000_000),
+        key("upstream.max_connections", Default("4096"), "a whole number from 1 to 1000000",
+            "Requests under way to GitLab at once; as many more wait in order for up to connect_timeout. Runners that wait for a job count apart.",
+        ).shaped(Shape::Number);
 
     CACHE_DIR: PathBuf = read::path,
         key("cache.dir", Default("/var/cache/larder"), "the path of a directory",
@@ -200,10 +264,10 @@ keys! {
 
     ACCESS_TTL: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("access.ttl", Default("30s"), SPAN,
-            "How long GitLab's yes may be remembered; 0s asks GitLab for every request.").flag("ttl", "DURATION");
+            "How long GitLab's yes may be remembered; 0s asks GitLab for every request.").flag("ttl", "DURATION").reloads();
     ACCESS_GRACE: Duration = |raw| read::duration(raw, Duration::ZERO..=DAY),
         key("access.grace", Default("0s"), SPAN,
-            "How long a caller's last yes counts while GitLab is down; 0s refuses.");
+            "How long a caller's last yes counts while GitLab is down; 0s refuses.").reloads();
 
     ADMIN_LISTEN: SocketAddr = read::address,
         key("admin.listen", Default("127.0.0.1:9090"), ADDRESS, "Where health, metrics and the admin API answer.")
@@ -218,7 +282,7 @@ keys! {
             "How lines are written; auto: text on a terminal, JSON otherwise.").flag("log-format", "FORMAT");
     LOG_LEVEL: Level = |raw| read::choice(raw, Level::NAMES),
         key("log.level", Default("info"), "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
-            "The least important lines written.").flag("log-level", "LEVEL");
+            "The least important lines written.").flag("log-level", "LEVEL").reloads();
 }
 
 /// The key named `path`.

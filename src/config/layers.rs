@@ -25,6 +25,15 @@ pub struct Sources {
     pub flags: Vec<(&'static Spec, OsString)>,
 }
 
+impl Sources {
+    /// The same with the file read again. The environment and the flags of a process don't change.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let file = self.file.as_ref().map(|file| File::open(&file.path));
+        Self { file, environment: self.environment.clone(), flags: self.flags.clone() }
+    }
+}
+
 /// A file and its text, or why there is none.
 #[derive(Debug, Clone)]
 pub struct File {
@@ -75,6 +84,7 @@ pub(super) struct Effective {
 pub(super) fn collect(sources: &Sources) -> (Vec<Setting>, Problems) {
     let mut problems = Problems::default();
     let mut settings: Vec<Setting> = KEYS.iter().filter_map(|spec| default(spec)).collect();
+    settings.extend(environment_of_all(&sources.environment));
     if let Some(file) = &sources.file {
         settings.extend(document::settings(file, &mut problems));
     }
@@ -113,6 +123,33 @@ fn default(spec: &'static Spec) -> Option<Setting> {
     }
 }
 
+/// Variables that all programs which reach out know, and what they are the defaults of. As elsewhere the lower-case name
+/// wins, a proxy may be written without its scheme, and nothing in it is none.
+const COMMON: [(&str, &str); 4] = [
+    ("HTTPS_PROXY", "upstream.proxy"),
+    ("https_proxy", "upstream.proxy"),
+    ("NO_PROXY", "upstream.no_proxy"),
+    ("no_proxy", "upstream.no_proxy"),
+];
+
+fn environment_of_all(environment: &[(OsString, OsString)]) -> Vec<Setting> {
+    let found = COMMON.iter().filter_map(|(name, path)| {
+        let (_, value) = environment.iter().find(|(variable, _)| variable == name)?;
+        let (spec, value) = (keys::find(path)?, value.to_str()?.trim());
+        let value = match spec.shape {
+            Shape::Text if !value.contains("://") => format!("http://{value}"),
+            _ => value.trim_end_matches(',').to_owned(),
+        };
+        let empty = matches!(value.as_str(), "" | "http://");
+        (!empty).then(|| Setting {
+            spec,
+            layer: format!("environment {name}"),
+            value: from_text(spec.shape, &value),
+        })
+    });
+    found.collect()
+}
+
 fn variable(name: &OsStr, value: &OsStr, problems: &mut Problems) -> Option<Setting> {
     let name = name.to_string_lossy();
     if let Some(spec) = KEYS.iter().find(|spec| spec.variable() == name) {
@@ -148,7 +185,9 @@ fn text(spec: &'static Spec, layer: String, value: &OsStr, problems: &mut Proble
 fn from_text(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Text | Shape::Number => Value::from(text),
-        Shape::List if text.trim().is_empty() => Value::from(Vec::<Value>::new()),
-        Shape::List => Value::from(text.split(',').map(|item| Value::from(item.trim())).collect::<Vec<_>>()),
+        Shape::List | Shape::OneOrMore if text.trim().is_empty() => Value::from(Vec::<Value>::new()),
+        Shape::List | Shape::OneOrMore => {
+            Value::from(text.split(',').map(|item| Value::from(item.trim())).collect::<Vec<_>>())
+        }
     }
 }

@@ -72,6 +72,20 @@ pub enum Problem {
         /// The flag that sets it.
         flag: String,
     },
+    /// Two lists that belong together, of different lengths.
+    #[error("{key} ({layer}): found {found} for {others} of {other}; expected one for each")]
+    Unpaired {
+        /// The later key.
+        key: &'static str,
+        /// Where its value was written.
+        layer: String,
+        /// How many values it has.
+        found: usize,
+        /// How many the earlier one has.
+        others: usize,
+        /// The earlier key.
+        other: &'static str,
+    },
     /// Two keys that can't hold together.
     #[error(
         "{key} ({layer}): found {found}, which {other} ({other_layer}) occupies; expected another address"

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::keys::Shape;
 use super::text::shown;
 use crate::origin::Origin;
+use crate::server::Address;
 use crate::store::Share;
 
 /// A value as it was written, in whichever layer.
@@ -35,13 +36,14 @@ impl Written {
     pub(super) fn from_value(shape: Shape, value: &Value) -> Result<Self, Wrong> {
         let wrong = || Wrong(kind(value).to_owned());
         match (shape, value) {
-            (Shape::List, Value::Array(_, items)) => {
+            (Shape::List | Shape::OneOrMore, Value::Array(_, items)) => {
                 let items: Option<Vec<String>> = items.iter().map(scalar).collect();
                 items
                     .map(Self::List)
                     .ok_or_else(|| Wrong("a list that doesn't hold strings alone".to_owned()))
             }
             (Shape::List, _) => Err(wrong()),
+            (Shape::OneOrMore, value) => scalar(value).map(|text| Self::List(vec![text])).ok_or_else(wrong),
             (Shape::Text | Shape::Number, value) => scalar(value).map(Self::Text).ok_or_else(wrong),
         }
     }
@@ -63,6 +65,11 @@ impl Written {
     fn parsed<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Wrong> {
         let text = self.as_text()?;
         parse(text).ok_or_else(|| Wrong::text(text))
+    }
+
+    /// Each of a list that isn't empty.
+    fn some<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Wrong> {
+        if self.as_list()?.is_empty() { Err(Wrong("an empty list".to_owned())) } else { self.each(parse) }
     }
 
     fn each<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Wrong> {
@@ -101,6 +108,10 @@ pub(super) fn address(raw: &Written) -> Result<SocketAddr, Wrong> {
     raw.parsed(|text| text.parse().ok())
 }
 
+pub(super) fn listeners(raw: &Written) -> Result<Vec<Address>, Wrong> {
+    raw.some(|item| item.parse().ok())
+}
+
 pub(super) fn networks(raw: &Written) -> Result<Vec<IpNet>, Wrong> {
     raw.each(|item| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from)))
 }
@@ -124,12 +135,38 @@ pub(super) fn share(raw: &Written) -> Result<Share, Wrong> {
 }
 
 pub(super) fn path(raw: &Written) -> Result<PathBuf, Wrong> {
-    raw.parsed(|text| (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text)))
+    raw.parsed(a_path)
+}
+
+pub(super) fn paths(raw: &Written) -> Result<Vec<PathBuf>, Wrong> {
+    raw.some(a_path)
+}
+
+fn a_path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 
 /// User name and password are refused: they would end up in logs, and larder has no credentials of its own.
 pub(super) fn origin(raw: &Written) -> Result<Origin, Wrong> {
     raw.parsed(|text| if text.contains(['@', '?', '#']) { None } else { text.parse().ok() })
+}
+
+/// A proxy is spoken to in the clear, and its credentials have a file.
+pub(super) fn proxy(raw: &Written) -> Result<Origin, Wrong> {
+    let origin = origin(raw)?;
+    let plain = origin.scheme() == &http::uri::Scheme::HTTP && origin.root().is_empty();
+    if plain { Ok(origin) } else { Err(Wrong::text(raw.as_text()?)) }
+}
+
+/// `*`, a network, an address, or a domain with or without a dot or an asterisk before it.
+pub(super) fn exceptions(raw: &Written) -> Result<Vec<String>, Wrong> {
+    raw.each(|item| {
+        let domain = item.strip_prefix('*').unwrap_or(item);
+        let domain = domain.strip_prefix('.').unwrap_or(domain);
+        let fits =
+            item == "*" || item.parse::<IpNet>().is_ok() || item.parse::<IpAddr>().is_ok() || is_name(domain);
+        fits.then(|| item.strip_prefix("*.").unwrap_or(item).to_owned())
+    })
 }
 
 pub(super) fn choice<T: Copy>(raw: &Written, names: &[(&str, T)]) -> Result<T, Wrong> {

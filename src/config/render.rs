@@ -60,8 +60,10 @@ pub fn table() -> String {
 /// A value of the table, spelled for the environment, as TOML.
 fn sample(spec: &Spec, text: &str) -> String {
     let written = match spec.shape {
-        Shape::List if text.is_empty() => Written::List(Vec::new()),
-        Shape::List => Written::List(text.split(',').map(|item| item.trim().to_owned()).collect()),
+        Shape::List | Shape::OneOrMore if text.is_empty() => Written::List(Vec::new()),
+        Shape::List | Shape::OneOrMore => {
+            Written::List(text.split(',').map(|item| item.trim().to_owned()).collect())
+        }
         Shape::Text | Shape::Number => Written::Text(text.to_owned()),
     };
     toml(spec.shape, &written)
@@ -72,6 +74,9 @@ fn toml(shape: Shape, written: &Written) -> String {
         Written::Text(text) if shape == Shape::Number && is_toml_number(text) => text.clone(),
         Written::Text(text) => quoted(text),
         Written::List(items) => {
+            if let (Shape::OneOrMore, [item]) = (shape, &items[..]) {
+                return quoted(item);
+            }
             let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))
         }

@@ -14,8 +14,8 @@ mod problems;
 const VALUES: &[(&str, &[&str], &[&str])] = &[
     (
         "server.listen",
-        &["0.0.0.0:80", "[::1]:8080", "127.0.0.1:0"],
-        &["", "8080", ":8080", "localhost:80", "1.2.3.4"],
+        &["0.0.0.0:80", "[::1]:8080", "127.0.0.1:0", "plain:127.0.0.1:1,unix:/run/larder.sock, [::]:2"],
+        &["", "8080", ":8080", "localhost:80", "1.2.3.4", "unix:run", "1.2.3.4:1,"],
     ),
     (
         "server.trusted_proxies",
@@ -23,14 +23,35 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
         &["10.0.0.0/33", "a", "1.2.3.4,"],
     ),
     ("server.max_connections", &["1", "1000000", "007"], &["0", "1000001", "-1", "1.5", "many", ""]),
+    ("server.max_connections_per_address", &["0", "1000000"], &["-1", "1000001", ""]),
     ("server.header_timeout", &["1ms", "24h", "1h 30m"], &["0s", "30", "-1s", "24h 1s", ""]),
+    ("server.min_rate", &["0", "1MiB"], &["-1", "fast", ""]),
+    ("server.min_rate_for", &["1ms", "24h"], &["0s", "30", ""]),
     ("server.drain", &["0s", "0", "24h"], &["25h", "soon"]),
+    ("server.tls.cert", &["/etc/tls.pem", "tls 1.pem"], &["", "a\0b"]),
+    ("server.tls.key", &["/etc/tls.key"], &[""]),
+    ("server.tls.min_version", &["1.2", "1.3"], &["1.1", "TLS 1.2", ""]),
     (
         "upstream.url",
         &["http://127.0.0.1:3000", "https://example.com/gitlab"],
         &["gitlab.example.com", "ftp://a", ""],
     ),
     ("upstream.ca_file", &["/etc/ca.pem", "ca 1.pem"], &[""]),
+    ("upstream.tls.insecure", &["true", "false"], &["1", "yes", "True", ""]),
+    ("upstream.tls.cert", &["/etc/c.pem"], &[""]),
+    ("upstream.tls.key", &["/etc/c.key"], &[""]),
+    ("upstream.storage_ca_file", &["/etc/s.pem", "s.pem"], &[""]),
+    (
+        "upstream.proxy",
+        &["http://proxy.example.com:3128", "http://192.0.2.1"],
+        &["https://proxy", "proxy:3128", "http://user:secret@proxy", "http://proxy/path", ""],
+    ),
+    ("upstream.proxy_auth_file", &["/etc/auth"], &[""]),
+    (
+        "upstream.no_proxy",
+        &["", "*", ".example.com, *.test,10.0.0.0/8,::1"],
+        &["a b", "http://x", "a,,b", "10.0.0.0/33"],
+    ),
     (
         "upstream.storage_hosts",
         &["", "s3.example.com", "a, b:9000,[::1]:9000"],
@@ -40,6 +61,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.read_timeout", &["1h"], &["0s"]),
     ("upstream.answer_timeout", &["60s"], &["0s"]),
     ("upstream.resume_timeout", &["60s", "0s"], &["-1s"]),
+    ("upstream.max_connections", &["1", "1000000"], &["0", "1000001", "many"]),
     ("cache.dir", &["/srv/larder", "relative/\"dir\""], &["", "a\0b"]),
     (
         "cache.max_size",
@@ -62,6 +84,9 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("log.level", &["error", "warn", "info", "debug", "trace"], &["off", "5"]),
 ];
 
+/// Neither without the other.
+const TLS: (&str, &str) = ("server.tls.cert", "server.tls.key");
+
 fn spec(path: &str) -> &'static Spec {
     keys::find(path).unwrap()
 }
@@ -80,8 +105,9 @@ fn environment<const N: usize>(variables: [(&str, &str); N]) -> Vec<(OsString, O
 /// `text` for `spec` in a file, the way a person would write it.
 fn toml(spec: &Spec, text: &str) -> String {
     let value = match spec.shape {
-        Shape::List if text.is_empty() => "[]".to_owned(),
-        Shape::List => format!("{:?}", text.split(',').map(str::trim).collect::<Vec<_>>()),
+        Shape::List | Shape::OneOrMore if text.is_empty() => "[]".to_owned(),
+        Shape::OneOrMore if !text.contains(',') => serde_json::to_string(text).unwrap(),
+        Shape::List | Shape::OneOrMore => format!("{:?}", text.split(',').map(str::trim).collect::<Vec<_>>()),
         Shape::Text | Shape::Number => serde_json::to_string(text).unwrap(),
     };
     format!("[{}]\n{} = {value}\n", spec.section(), spec.name())
@@ -104,6 +130,11 @@ fn in_each_layer(spec: &'static Spec, text: &str) -> Vec<(String, Sources)> {
 fn with_url(except: &Spec, mut sources: Sources) -> Sources {
     if except.path != "upstream.url" {
         sources.environment.push(("LARDER__UPSTREAM__URL".into(), URL.into()));
+    }
+    for (path, other) in [TLS, (TLS.1, TLS.0)] {
+        if except.path == path || except.path == "server.tls.min_version" {
+            sources.environment.push((spec(other).variable().into(), "other.pem".into()));
+        }
     }
     sources
 }
@@ -162,7 +193,10 @@ fn each_key_reaches_the_settings() {
         let seen: std::collections::BTreeSet<String> = good
             .iter()
             .map(|text| with_url(spec, file(&toml(spec, text))))
-            .chain((spec.path != "upstream.url").then(|| with_url(spec, Sources::default())))
+            .chain(
+                (!["upstream.url", TLS.0, TLS.1].contains(&spec.path))
+                    .then(|| with_url(spec, Sources::default())),
+            )
             .map(|sources| config(&sources))
             .collect();
         // `connect_timeout` and its like are tested with their default alone.
@@ -178,7 +212,7 @@ fn later_layers_win() {
         environment([("LARDER__SERVER__LISTEN", "127.0.0.1:2"), ("LARDER__CACHE__DIR", "/e")]);
     sources.flags = vec![(spec("server.listen"), "127.0.0.1:3".into())];
     let loaded = load(&sources).unwrap();
-    assert_eq!(loaded.config.server.listen.port(), 3);
+    assert_eq!(loaded.config.server.listen[0].tcp().unwrap().port(), 3);
     assert_eq!(loaded.config.store.dir, PathBuf::from("/e"));
     assert_eq!(loaded.config.upstream.url.to_string(), "http://file");
     let text = loaded.to_toml();
@@ -192,5 +226,50 @@ fn later_layers_win() {
         "# ca_file is not set # default",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn what_all_programs_know_of_a_proxy_is_the_default_under_every_other_layer() {
+    for (variables, proxy, layer) in [
+        (&[("HTTPS_PROXY", "http://one:1")][..], Some("http://one:1"), "environment HTTPS_PROXY"),
+        (
+            &[("https_proxy", "two:2"), ("HTTPS_PROXY", "one:1")],
+            Some("http://two:2"),
+            "environment https_proxy",
+        ),
+        (
+            &[("HTTPS_PROXY", "one:1"), ("LARDER__UPSTREAM__PROXY", "http://own:3")],
+            Some("http://own:3"),
+            "environment LARDER__UPSTREAM__PROXY",
+        ),
+        (&[("HTTPS_PROXY", "")], None, "default"),
+        (&[("HTTP_PROXY", "http://one:1")], None, "default"),
+    ] {
+        let mut sources = with_url(spec("upstream.proxy"), Sources::default());
+        sources.environment.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
+        let loaded = load(&sources).unwrap();
+        let found = loaded.config.upstream.proxy.url.as_ref().map(ToString::to_string);
+        assert_eq!(found.as_deref(), proxy, "{variables:?}");
+        let effective = loaded.effective.iter().find(|found| found.spec.path == "upstream.proxy").unwrap();
+        assert_eq!(effective.layer, layer);
+    }
+    let mut sources = with_url(spec("upstream.proxy"), Sources::default());
+    sources.environment.extend(environment([("no_proxy", "a.test, 10.0.0.0/8,")]));
+    assert_eq!(load(&sources).unwrap().config.upstream.proxy.no_proxy, ["a.test", "10.0.0.0/8"]);
+    sources.environment = environment([("LARDER__UPSTREAM__URL", URL), ("HTTPS_PROXY", "http://u:secret@p")]);
+    let problems = lines(&sources);
+    assert!(problems.len() == 1 && !problems[0].contains("secret"), "{problems:?}");
+}
+
+#[test]
+fn a_table_within_a_section_holds_keys_as_well() {
+    for text in ["tls.insecure = true", "tls = { insecure = \"true\" }", "[upstream.tls]\ninsecure = true"] {
+        let text = format!("[upstream]\nurl = \"{URL}\"\n{text}\n");
+        assert!(load(&file(&text)).unwrap().config.upstream.tls.insecure, "{text}");
+    }
+    for (text, key) in [("tls.insecur = true", "upstream.tls.insecur"), ("tls = true", "upstream.tls")] {
+        let problems = lines(&file(&format!("[upstream]\nurl = \"{URL}\"\n{text}\n")));
+        assert!(problems.len() == 1 && problems[0].starts_with(key), "{problems:?}");
     }
 }

@@ -9,14 +9,28 @@ use crate::access::Refusal;
 use crate::fill::Relayed;
 use crate::grant::judge::CONSTANT;
 use crate::hop;
-use crate::upstream;
+use crate::upstream::{self, Kind};
+
+/// Seconds after which it is worth asking a busy GitLab again: a queue moves on in less, and clients that all come back
+/// at once are what filled it.
+const RETRY_AFTER: &str = "5";
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// An exchange with GitLab failed.
 pub(super) fn failed(error: &upstream::Error) -> Response<Body> {
     tracing::warn!(error = error.chain(), "GitLab can't be asked");
-    own(error.kind().status(), error.kind().as_str(), error.kind().for_client())
+    let kind = error.kind();
+    let mut response = own(kind.status(), kind.as_str(), kind.for_client());
+    if kind == Kind::QueueTimeout {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
+}
+
+/// A body came too slowly.
+pub(super) fn too_slow() -> Response<Body> {
+    own(StatusCode::REQUEST_TIMEOUT, "http_request_error", "the request's body came too slowly")
 }
 
 /// The request isn't one that may be passed on.
@@ -24,14 +38,53 @@ pub(super) fn malformed(why: &'static str) -> Response<Body> {
     own(StatusCode::BAD_REQUEST, "http_request_error", why)
 }
 
+/// The request came back to where it was sent from.
+pub(super) fn looped() -> Response<Body> {
+    let why = "the request came back to larder: its upstream leads to itself";
+    own(StatusCode::LOOP_DETECTED, "proxy_loop_detected", why)
+}
+
+/// What an answer of larder's own says.
+#[derive(Debug, Clone, Copy)]
+struct Own(&'static str);
+
+/// Whether whoever asks reads pages: a browser, and not on a route that answers programs.
+pub(super) fn reads_pages(root: &str, path: &str, fields: &HeaderMap) -> bool {
+    let api = path.strip_prefix(root).is_some_and(|below| below.starts_with("/api/"));
+    let accepted = fields.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(','));
+    !api && kinds.any(|kind| {
+        let mut parts = kind.split(';').map(str::trim);
+        let html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+        html && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+/// Makes a page of an answer of larder's own; leaves others alone.
+pub(super) fn page(mut response: Response<Body>) -> Response<Body> {
+    let Some(Own(sentence)) = response.extensions_mut().remove() else { return response };
+    let status = response.status();
+    let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    // Nothing in it comes from a request.
+    let text = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
+        <body><h1>{title}</h1><p>{sentence}.</p><hr><p>larder, in front of GitLab</p></body></html>\n"
+    );
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    *response.body_mut() = Body::Whole(Bytes::from(text));
+    response
+}
+
 /// An answer of larder's own: `Proxy-Status` (RFC 9209) and a body in the shape of GitLab's errors
 /// (`lib/api/helpers.rb`, `render_api_error!`).
-fn own(status: StatusCode, kind: &str, sentence: &str) -> Response<Body> {
+fn own(status: StatusCode, kind: &str, sentence: &'static str) -> Response<Body> {
     let reason = status.canonical_reason().unwrap_or_default();
     let message = format!("{} {reason} - {sentence}", status.as_u16());
     let text = serde_json::json!({ "message": message }).to_string();
     let mut response = Response::new(Body::Whole(Bytes::from(text)));
     *response.status_mut() = status;
+    response.extensions_mut().insert(Own(sentence));
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -81,4 +134,33 @@ fn for_client(mut fields: HeaderMap) -> HeaderMap {
     forget_constant(&mut fields);
     hop::strip(&mut fields);
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_get_pages_and_programs_json() {
+        for (root, path, accept, pages) in [
+            ("", "/users/sign_in", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", true),
+            ("", "/x", "application/json, TEXT/HTML;q=0.1", true),
+            ("", "/x", "text/html;q=0", false),
+            ("", "/x", "*/*", false),
+            ("", "/x", "", false),
+            ("", "/api/v4/projects", "text/html", false),
+            ("/gitlab", "/gitlab/api/v4/projects", "text/html", false),
+            ("/gitlab", "/gitlab/apis", "text/html", true),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(reads_pages(root, path, &fields), pages, "{root} {path} {accept}");
+        }
+        let page = page(malformed("no Host"));
+        assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        assert_eq!(page.headers()[PROXY_STATUS], "larder; error=http_request_error");
+        let Body::Whole(text) = page.into_body() else { panic!("it is all here") };
+        let text = std::str::from_utf8(&text).unwrap();
+        assert!(text.contains("<h1>400 Bad Request</h1><p>no Host.</p>"), "{text}");
+    }
 }

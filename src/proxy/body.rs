@@ -12,6 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::mend::Sound;
 use crate::entries::Checked;
 use crate::fill::Awaited;
+use crate::hop;
 use crate::num::to_u64;
 use crate::store::{Growing, Mapped};
 use crate::telemetry::metrics::From;
@@ -48,6 +49,16 @@ impl Body {
     /// No body.
     pub(super) const fn empty() -> Self {
         Self::Whole(Bytes::new())
+    }
+
+    /// Allows slices of mappings: the body goes to a plain socket and is read by nobody on its way.
+    pub(super) fn allow_mapped(&mut self) {
+        match self {
+            Self::Slices(slices) => slices.allow_mapped(),
+            Self::Growing(growing, _) => growing.allow_mapped(),
+            Self::Chain(chain) => chain.bodies.iter_mut().for_each(Self::allow_mapped),
+            Self::Whole(_) | Self::Stored(_) | Self::Entry(_) | Self::Through(..) => {}
+        }
     }
 
     /// The mapping that its bytes lie in, if they lie in one.
@@ -126,14 +137,14 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(first)))))
             }
             Self::Through(_, rest) => {
-                // Trailers are not passed on: HTTP/1 clients that can't be asked for them outnumber those that can.
-                let frame = loop {
-                    match ready!(Pin::new(&mut *rest).poll_frame(cx)) {
-                        Some(Ok(frame)) if frame.is_trailers() => {}
-                        next => break next,
+                let frame = ready!(Pin::new(&mut *rest).poll_frame(cx)).map(|frame| {
+                    let mut frame = frame?;
+                    if let Some(trailers) = frame.trailers_mut() {
+                        hop::strip_trailers(trailers);
                     }
-                };
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                    Ok(frame)
+                });
+                Poll::Ready(frame)
             }
         }
     }

@@ -2,7 +2,35 @@
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+
+/// Makes an HTTP/2 request look like one of HTTP/1.1, which all that follows speaks: `:authority` as `Host` (RFC 9113,
+/// 8.3.1), the parts of a cookie as one field (8.2.3).
+pub(super) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
+    if parts.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    parts.version = Version::HTTP_11;
+    if let Some(authority) = parts.uri.authority() {
+        let same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+        if !parts.headers.get_all(header::HOST).iter().all(same) {
+            return Err("Host is not the authority");
+        }
+        let host = HeaderValue::try_from(authority.as_str()).map_err(|_| "the authority is not a host")?;
+        parts.headers.insert(header::HOST, host);
+    }
+    join_cookies(&mut parts.headers);
+    Ok(())
+}
+
+fn join_cookies(fields: &mut HeaderMap) {
+    let parts: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if parts.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&parts.join(b"; ".as_slice()))
+    {
+        fields.insert(header::COOKIE, whole);
+    }
+}
 
 /// Checks what hyper leaves to us: exactly one good `Host` in HTTP/1.1 (RFC 9112, 3.2), and a target with a path.
 /// Returns the target.
@@ -32,6 +60,34 @@ pub(super) fn check(parts: &Parts, fields: &HeaderMap) -> Result<PathAndQuery, &
 mod tests {
     use super::*;
     use http::Request;
+
+    #[test]
+    fn an_http2_request_becomes_one_of_http1() {
+        for (uri, hosts, host) in [
+            ("https://larder:1/x", vec![], Ok(Some("larder:1"))),
+            ("https://larder/x", vec!["Larder"], Ok(Some("larder"))),
+            ("/x", vec!["larder"], Ok(Some("larder"))),
+            ("/x", vec![], Ok(None)),
+            ("https://larder/x", vec!["other"], Err(())),
+            ("https://larder/x", vec!["larder", "other"], Err(())),
+        ] {
+            let mut request = Request::builder().version(Version::HTTP_2).uri(uri);
+            for host in &hosts {
+                request = request.header(header::HOST, *host);
+            }
+            let cookies = request.header(header::COOKIE, "a=1").header(header::COOKIE, "b=2");
+            let (mut parts, ()) = cookies.body(()).unwrap().into_parts();
+            let settled = settle(&mut parts);
+            let found = parts.headers.get(header::HOST).map(|host| host.to_str().unwrap());
+            assert_eq!(settled.map(|()| found).map_err(|_| ()), host, "{uri} {hosts:?}");
+            if host.is_ok() {
+                assert_eq!(parts.headers.get_all(header::COOKIE).iter().count(), 1);
+                assert_eq!(parts.headers[header::COOKIE], "a=1; b=2");
+                assert_eq!(parts.version, Version::HTTP_11);
+                assert_eq!(check(&parts, &parts.headers).is_ok(), host != Ok(None), "{uri} {hosts:?}");
+            }
+        }
+    }
 
     #[test]
     fn one_good_host_and_a_path() {

@@ -40,6 +40,11 @@ impl Sound {
         Self { slices, mender, was_compared, mending: None }
     }
 
+    /// Allows slices of the mapping; see [`Slices::allow_mapped`].
+    pub(super) const fn allow_mapped(&mut self) {
+        self.slices.allow_mapped();
+    }
+
     /// The mapping that its bytes lie in; see [`Slices::mapped`].
     pub(super) fn mapped(&self) -> Option<Mapped> {
         self.slices.mapped()

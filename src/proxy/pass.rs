@@ -1,23 +1,24 @@
 //! Requests that go to GitLab as they are.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
 use super::body::Body;
+use super::tunnel::Wish;
 use super::{Exchange, Proxy, answer, is_head};
 use crate::access::Caller;
-use crate::hop;
+use crate::hop::{self, Trailing};
 use crate::key::Key;
+use crate::pace::TooSlow;
 use crate::route::Write;
 use crate::telemetry::Outcome;
+use crate::telemetry::metrics::Cut;
 use crate::upstream::{self, Kind};
 
 /// Passes a request on and its answer back.
@@ -100,13 +101,17 @@ async fn change(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) -> (Outcom
 
 async fn forward(proxy: &Arc<Proxy>, exchange: Exchange) -> Result<Response<Body>, upstream::Error> {
     let head = is_head(&exchange.parts);
-    let response = proxy.upstream.pass(outgoing(exchange)).await?;
+    let (request, wish) = outgoing(proxy, exchange);
+    let response = proxy.upstream.pass(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // Nobody asked for one: `Upgrade` isn't passed on.
-        return Err(upstream::Error::unasked_upgrade());
+        let wish = wish.ok_or_else(upstream::Error::unasked_upgrade)?;
+        return proxy.tunnels.switch(wish, response);
     }
     let (mut parts, body) = response.into_parts();
+    let trailing = Trailing::of(&parts.headers);
     hop::strip(&mut parts.headers);
+    hop::strip_internal(&mut parts.headers);
+    trailing.say(&mut parts.headers);
     // A HEAD's length, and a 304's, is of a body that doesn't come.
     if !head && parts.status != StatusCode::NOT_MODIFIED {
         super::leave_length_to_body(&mut parts.headers);
@@ -119,54 +124,40 @@ async fn forward(proxy: &Arc<Proxy>, exchange: Exchange) -> Result<Response<Body
     Ok(answer)
 }
 
-/// The request as GitLab gets it.
-fn outgoing(exchange: Exchange) -> Request<upstream::Body> {
-    let Exchange { mut parts, fields, body, peer, .. } = exchange;
+/// The request as GitLab gets it, and the client's wish to speak another protocol then.
+fn outgoing(proxy: &Proxy, exchange: Exchange) -> (Request<upstream::Body>, Option<Wish>) {
+    let Exchange { mut parts, fields, body, peer, seat, front, .. } = exchange;
     parts.headers = Arc::unwrap_or_clone(fields);
-    let host = parts.headers.get(header::HOST).cloned().or_else(|| {
-        let authority = parts.uri.authority()?;
-        HeaderValue::try_from(authority.as_str()).ok()
-    });
+    // HTTP/1.0 knows neither (RFC 9110, 7.8 and 10.1.1), and HTTP/2 has no upgrade.
+    let client = parts.extensions.remove::<OnUpgrade>().filter(|_| parts.version == Version::HTTP_11);
+    let wanted = hop::upgrade(&parts.headers).zip(client);
+    if parts.version == Version::HTTP_10 {
+        parts.headers.remove(header::EXPECT);
+    }
+    let trailing = Trailing::of(&parts.headers);
     hop::strip(&mut parts.headers);
     hop::strip_internal(&mut parts.headers);
-    hop::forward(&mut parts.headers, peer, host.as_ref());
+    trailing.say(&mut parts.headers);
+    let names = proxy.names(&front);
+    names.rename_request(&mut parts.headers);
+    hop::forward(&mut parts.headers, peer, names);
+    let wish = wanted.map(|(protocol, client)| {
+        hop::set_upgrade(&mut parts.headers, protocol);
+        Wish { client, seat, id: parts.headers.get(super::REQUEST_ID).cloned() }
+    });
     // The body frames itself: its length, if it has one, is said once.
     let sized = body.size_hint().exact();
     if sized != Some(0) {
         super::leave_length_to_body(&mut parts.headers);
     }
-    Request::from_parts(parts, WithoutTrailers(body).map_err(Into::into).boxed_unsync())
-}
-
-/// A client's body as it goes on: of the same size, so that its framing stays what it was; trailers end here.
-struct WithoutTrailers(Incoming);
-
-impl HttpBody for WithoutTrailers {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        loop {
-            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                Some(Ok(frame)) if frame.is_trailers() => {}
-                next => return Poll::Ready(next),
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
+    (Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()), wish)
 }
 
 fn failed(proxy: &Arc<Proxy>, error: &upstream::Error) -> Response<Body> {
+    if error.is_caused_by::<TooSlow>() {
+        proxy.metrics.cut(Cut::SlowBody);
+        return answer::too_slow();
+    }
     if error.kind() != Kind::ClientGone {
         proxy.metrics.upstream_error(error.kind().as_str());
     }

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::{Body, Error};
+use super::stall::Stall;
 use super::{Proxy, Wire};
 use crate::clock::{Clock, Moment};
 use crate::key::JobId;
@@ -47,6 +48,7 @@ impl Report {
         started: Moment,
         wire: Arc<Wire>,
     ) -> Self {
+        wire.begin();
         Self {
             clock: proxy.clock.clone(),
             metrics: Arc::clone(&proxy.metrics),
@@ -106,6 +108,7 @@ const fn named(class: Class) -> metrics::Route {
 impl Drop for Report {
     /// The client has its last byte, or is gone; without a head it left before there was an answer.
     fn drop(&mut self) {
+        self.wire.end();
         let now = self.clock.now();
         let whole = now.since(self.started);
         self.metrics.served(self.from, self.bytes);
@@ -141,14 +144,18 @@ impl Drop for Report {
 pub struct Reported {
     body: Body,
     report: Report,
+    stall: Option<Stall>,
 }
 
 impl Reported {
-    pub(super) fn new(body: Body, mut report: Report) -> Self {
+    pub(super) fn new(mut body: Body, mut report: Report, stall: Option<Stall>) -> Self {
+        if report.wire.is_direct() {
+            body.allow_mapped();
+        }
         report.from = body.from();
         report.wire.comes_from(body.mapped());
         report.complete = body.is_end_stream();
-        Self { body, report }
+        Self { body, report, stall }
     }
 }
 
@@ -160,11 +167,19 @@ impl HttpBody for Reported {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(stall) = &self.stall {
+            stall.wants();
+        }
         let next = Pin::new(&mut self.body).poll_frame(cx);
         match &next {
             Poll::Ready(Some(Ok(frame))) => {
-                self.report.bytes += frame.data_ref().map_or(0, |data| to_u64(data.len()));
-                self.report.complete = self.body.is_end_stream();
+                let bytes = frame.data_ref().map_or(0, |data| to_u64(data.len()));
+                self.report.bytes += bytes;
+                let complete = self.body.is_end_stream();
+                self.report.complete = complete;
+                if let Some(stall) = self.stall.as_mut().filter(|_| !complete) {
+                    stall.has(bytes);
+                }
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::warn!(%error, request_id = self.report.name(), "an answer breaks off");

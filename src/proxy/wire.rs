@@ -1,22 +1,88 @@
 //! What an answer and its connection's stream tell each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::store::Mapped;
 
 /// Shared by a connection's stream and the answers on it.
 #[derive(Debug, Default)]
 pub struct Wire {
+    direct: AtomicBool,
+    shared: AtomicBool,
     broken: AtomicBool,
+    slow: AtomicBool,
+    gave_up: Notify,
+    /// Requests that have begun, and those that have ended.
+    begun: AtomicU64,
+    ended: AtomicU64,
     source: Mutex<Option<Mapped>>,
 }
 
 impl Wire {
+    /// It turned out to be a plain socket with HTTP/1: what answers consist of is handed to the kernel as it is. Anything
+    /// else, TLS and the frames of HTTP/2, is read by code of ours on its way.
+    pub fn set_direct(&self) {
+        self.direct.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the kernel alone reads what answers consist of.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::SeqCst)
+    }
+
+    /// It turned out to carry several answers at once (HTTP/2): one that breaks off is said to be broken by itself.
+    pub fn set_shared(&self) {
+        self.shared.store(true, Ordering::SeqCst);
+    }
+
+    /// A request has come.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A request's answer has gone, or was given up.
+    pub(super) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many requests have come so far, if none is being answered.
+    pub fn idle_since(&self) -> Option<u64> {
+        // In this order, a request that comes in between can only make it look busy.
+        let ended = self.ended.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        (begun == ended).then_some(begun)
+    }
+
     /// An answer breaks off: the connection must be reset, since to an HTTP/1.0 client a close looks like the end.
     pub fn break_off(&self) {
+        if !self.is_shared() {
+            self.broken.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Its client takes less than it must: the connection is reset, whatever it carries.
+    pub fn give_up(&self) {
+        self.slow.store(true, Ordering::SeqCst);
         self.broken.store(true, Ordering::SeqCst);
+        self.gave_up.notify_one();
+    }
+
+    /// Ready once that is so.
+    pub async fn is_given_up(&self) {
+        self.gave_up.notified().await;
+    }
+
+    /// Whether its client took less than it must.
+    pub fn was_slow(&self) -> bool {
+        self.slow.load(Ordering::SeqCst)
+    }
+
+    /// Whether several answers share it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::SeqCst)
     }
 
     /// Whether an answer has broken off.

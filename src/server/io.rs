@@ -6,23 +6,42 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::socket::Socket;
+use crate::num::to_u64;
+use crate::pace::{Least, Paced};
 use crate::proxy::Wire;
 use crate::store::Part;
 
 /// A client's stream. Once it is marked as broken it ends with a reset: a client whose answer has no length (HTTP/1.0,
-/// or chunks that a careless one doesn't count) would take an orderly close for the answer's end.
+/// or chunks that a careless one doesn't count) would take an orderly close for the answer's end. A client that doesn't
+/// take what is sent is such a break as well.
 #[derive(Debug)]
 pub(super) struct Breakable {
-    stream: TcpStream,
+    socket: Socket,
     wire: Arc<Wire>,
+    /// What was read to see which protocol it is, and is to be read again.
+    ahead: Vec<u8>,
+    reader: Option<Paced>,
 }
 
 impl Breakable {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, wire: Arc::default() }
+    pub(super) fn new(socket: Socket, least: Least) -> Self {
+        Self { socket, wire: Arc::default(), ahead: Vec::new(), reader: Paced::new(least) }
+    }
+
+    /// Whether the first bytes that come are these. Waits until that shows.
+    pub(super) async fn begins_with(&mut self, expected: &[u8]) -> io::Result<bool> {
+        let mut ahead = Vec::with_capacity(expected.len());
+        while expected.starts_with(&ahead) && ahead.len() < expected.len() {
+            let left = to_u64(expected.len() - ahead.len());
+            if (&mut self.socket).take(left).read_buf(&mut ahead).await? == 0 {
+                break;
+            }
+        }
+        self.ahead = ahead;
+        Ok(self.ahead == expected)
     }
 
     /// What answers tell it.
@@ -30,11 +49,45 @@ impl Breakable {
         Arc::clone(&self.wire)
     }
 
+    /// Judges a write: one that finds no room is the client's turn, for as long as `server.min_rate` allows.
+    fn poll_taken(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self { socket, reader: Some(reader), wire, .. } = self else { return written };
+        if let Poll::Ready(written) = written {
+            reader.moved(to_u64(written.as_ref().copied().unwrap_or_default()));
+            return Poll::Ready(written);
+        }
+        loop {
+            let judged = ready!(reader.poll_wait(cx));
+            match socket.write_now(bytes) {
+                Ok(written) => {
+                    reader.moved(to_u64(written));
+                    return Poll::Ready(Ok(written));
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                Err(_) => {}
+            }
+            if let Err(slow) = judged {
+                wire.give_up();
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, slow)));
+            }
+        }
+    }
+
+    /// Whether an answer has broken off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.wire.is_broken()
+    }
+
     /// Writes a head as a beginning of what follows it, and a part of a file without a copy.
     fn poll_send(&self, cx: &mut Context<'_>, head: &[u8], part: &Part) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            let sent = self.stream.try_io(Interest::WRITABLE, || send(&self.stream, head, part));
+            ready!(self.socket.poll_write_ready(cx))?;
+            let sent = self.socket.try_write(|| send(&self.socket, head, part));
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 sent => return Poll::Ready(sent),
@@ -56,7 +109,7 @@ impl Breakable {
     }
 }
 
-fn send(stream: &TcpStream, head: &[u8], part: &Part) -> io::Result<usize> {
+fn send(stream: &Socket, head: &[u8], part: &Part) -> io::Result<usize> {
     if head.is_empty() {
         return part.send(stream);
     }
@@ -79,8 +132,7 @@ fn is_unsupported(error: &io::Error) -> bool {
 impl Drop for Breakable {
     fn drop(&mut self) {
         if self.wire.is_broken() {
-            // If it can't be set, the close that follows is all that is left.
-            let _ = self.stream.set_zero_linger();
+            self.socket.reset_at_close();
         }
     }
 }
@@ -91,13 +143,19 @@ impl AsyncRead for Breakable {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        if !self.ahead.is_empty() {
+            let fits = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(self.ahead.drain(..fits).as_slice());
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Breakable {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.poll_taken(cx, written, bytes)
     }
 
     fn poll_write_vectored(
@@ -105,24 +163,26 @@ impl AsyncWrite for Breakable {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
         if let Some((head, part)) = self.split(slices) {
-            match ready!(self.poll_send(cx, head, &part)) {
-                Err(error) if is_unsupported(&error) => {}
-                sent => return Poll::Ready(sent),
+            match self.poll_send(cx, head, &part) {
+                Poll::Ready(Err(error)) if is_unsupported(&error) => {}
+                sent => return self.poll_taken(cx, sent, first),
             }
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.poll_taken(cx, written, first)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.wire.is_broken() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
+        if self.wire.is_broken() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.socket).poll_shutdown(cx) }
     }
 }

@@ -17,6 +17,28 @@ use crate::num::{to_u64, to_usize};
 /// connection can be checked, and given up, in between.
 pub const SLICE: u64 = 1 << 20;
 
+/// The same where they are copied into memory of ours: as much as a thousand slow readers may hold of it at once.
+const COPIED: u64 = 64 << 10;
+
+/// How bytes of a file are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As slices of the mapping, if there is one: for the kernel alone, which turns a page that can't be had into an error.
+    Mapped,
+    /// As copies, for code of ours: it would be ended by such a page.
+    Copied,
+}
+
+impl Way {
+    /// Where a slice from `from` ends that may go no further than `to`.
+    pub(super) fn end(self, from: u64, to: u64) -> u64 {
+        match self {
+            Self::Mapped => to,
+            Self::Copied => to.min(from.saturating_add(COPIED)),
+        }
+    }
+}
+
 /// An open file whose first bytes may be served.
 #[derive(Debug)]
 pub(super) struct Data {
@@ -60,18 +82,29 @@ impl Data {
     }
 
     /// A slice if it can be had without waiting for the disk.
-    pub(super) fn slice(&self, from: u64, to: u64) -> Piece {
-        match &self.map {
-            Some(map) if self.is_at_hand(map, from, to) => {
+    pub(super) fn slice(&self, from: u64, to: u64, way: Way) -> Piece {
+        match (&self.map, way) {
+            (Some(map), Way::Mapped) if self.is_at_hand(map, from, to) => {
                 Piece::Ready(map.slice(to_usize(from), to_usize(to)))
             }
+            (Some(_), Way::Copied) => self.copy(from, to).map_or(Piece::Cold, Piece::Ready),
             _ => Piece::Cold,
         }
     }
 
+    /// A copy of a slice whose pages are all in memory. Where a mapping isn't wanted by the operator the file system may
+    /// have no way to say so: those files are read off the runtime.
+    fn copy(&self, from: u64, to: u64) -> Option<Bytes> {
+        let mut buffer = vec![0; to_usize(to - from)];
+        let mut into = [io::IoSliceMut::new(&mut buffer)];
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        let read = rustix::io::preadv2(self.file.as_fd(), &mut into, from, flags).ok()?;
+        (read == buffer.len()).then(|| Bytes::from(buffer))
+    }
+
     /// The same slice, after waiting for the disk. Blocks.
-    pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Bytes> {
-        if let Some(map) = &self.map {
+    pub(super) fn read(&self, from: u64, to: u64, way: Way) -> io::Result<Bytes> {
+        if let (Some(map), Way::Mapped) = (&self.map, way) {
             map.make_resident(to_usize(from), to_usize(to - from))?;
             // Behind the end of a file that somebody cut, its last page reads as zeros.
             if self.file.metadata()?.len() < to {
@@ -127,6 +160,6 @@ fn cut() -> io::Error {
 }
 
 /// Reads a slice off the runtime.
-pub(super) async fn read_cold(data: Arc<Data>, from: u64, to: u64) -> io::Result<Bytes> {
-    crate::rt::blocking(move || data.read(from, to)).await?
+pub(super) async fn read_cold(data: Arc<Data>, from: u64, to: u64, way: Way) -> io::Result<Bytes> {
+    crate::rt::blocking(move || data.read(from, to, way)).await?
 }

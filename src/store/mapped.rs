@@ -47,7 +47,7 @@ impl Part {
 mod tests {
     use super::*;
     use crate::store::ReadMode;
-    use crate::store::data::Piece;
+    use crate::store::data::{Piece, Way};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
@@ -58,9 +58,9 @@ mod tests {
     }
 
     fn slice(data: &Data, from: u64, to: u64) -> bytes::Bytes {
-        match data.slice(from, to) {
+        match data.slice(from, to, Way::Mapped) {
             Piece::Ready(bytes) => bytes,
-            Piece::Cold => data.read(from, to).unwrap(),
+            Piece::Cold => data.read(from, to, Way::Mapped).unwrap(),
         }
     }
 
@@ -91,6 +91,33 @@ mod tests {
         let bytes = slice(&one, 0, 1);
         drop(one);
         assert!(mapped.find(&bytes).is_none(), "it keeps no file open");
+    }
+
+    #[test]
+    fn what_our_own_code_reads_is_a_copy_in_every_mode() {
+        let content: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+        for mode in [ReadMode::Mapped, ReadMode::Pread] {
+            let data = data(&content, mode);
+            for (from, to) in [(0, 10_000), (1, 2), (4095, 8193)] {
+                let pieces = match data.slice(from, to, Way::Copied) {
+                    Piece::Ready(bytes) => vec![bytes],
+                    Piece::Cold => vec![],
+                };
+                for bytes in pieces.into_iter().chain([data.read(from, to, Way::Copied).unwrap()]) {
+                    assert!(data.place(&bytes).is_none(), "{mode:?} {from}-{to}");
+                    assert!(bytes == content[from.try_into().unwrap()..to.try_into().unwrap()]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_file_that_was_cut_is_an_error() {
+        let data = data(&[1; 8192], ReadMode::Mapped);
+        data.file().set_len(4096).unwrap();
+        assert!(matches!(data.slice(0, 8192, Way::Copied), Piece::Cold));
+        let error = data.read(0, 8192, Way::Copied).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

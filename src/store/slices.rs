@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::archive::{Absent, Archive, Unsound};
 use super::chunks::Chunks;
-use super::data::{Data, Piece, SLICE, read_cold};
+use super::data::{Data, Piece, SLICE, Way, read_cold};
 use super::draft::{Draft, End, Progress, Rest};
 use super::mapped::Mapped;
 use crate::grant::facts::TAIL;
@@ -21,10 +21,12 @@ use crate::num::{to_u64, to_usize};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 
-/// A range of a whole archive, slice by slice, each within one chunk.
+/// A range of a whole archive, slice by slice, each within one chunk. Slices are copies unless the kernel alone will read
+/// them.
 pub struct Slices {
     archive: Arc<Archive>,
     left: Range<u64>,
+    way: Way,
     reading: Option<Reading>,
     comparing: Option<Comparing>,
     /// Of a sparse archive all is read: its end is kept back until it was found right.
@@ -42,14 +44,20 @@ impl fmt::Debug for Slices {
 impl Slices {
     pub(super) fn new(archive: Arc<Archive>, range: Range<u64>) -> Self {
         let all = archive.is_sparse() && range == (0..archive.record().length);
-        Self { archive, left: range, reading: None, comparing: None, all }
+        Self { archive, left: range, way: Way::Copied, reading: None, comparing: None, all }
+    }
+
+    /// Allows slices of the mapping: they go to a plain socket and are read by nobody on their way.
+    pub const fn allow_mapped(&mut self) {
+        self.way = Way::Mapped;
     }
 
     /// The mapping that they lie in, if they do and the kernel had better send them from there: a single slice. Of a long
     /// archive a reader on this machine gets half as many bytes a second without the copy, which warms the processor's
     /// cache for it.
     pub fn mapped(&self) -> Option<Mapped> {
-        if self.remaining() <= SLICE { Mapped::of(self.archive.data()) } else { None }
+        let single = self.way == Way::Mapped && self.remaining() <= SLICE;
+        if single { Mapped::of(self.archive.data()) } else { None }
     }
 
     /// Bytes still to come.
@@ -76,7 +84,8 @@ impl Slices {
         // A comparison that was begun is waited for even if its chunk was found sound meanwhile: what it brings is this
         // chunk's, and no later one's.
         let slice = if self.comparing.is_none() && self.archive.chunks().is_compared(chunk) {
-            let slice = ready!(poll_slice(self.archive.data(), &mut self.reading, self.left.start, to, cx));
+            let range = self.left.start..self.way.end(self.left.start, to);
+            let slice = ready!(poll_slice(self.archive.data(), &mut self.reading, range, self.way, cx));
             if slice.is_err() {
                 // It was sound, and can't be read any more: it is compared again, and mended if need be.
                 self.archive.chunks().doubt(chunk);
@@ -124,16 +133,16 @@ impl Slices {
 fn poll_slice(
     data: &Arc<Data>,
     reading: &mut Option<Reading>,
-    from: u64,
-    to: u64,
+    Range { start, end }: Range<u64>,
+    way: Way,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Bytes>> {
     if reading.is_none()
-        && let Piece::Ready(bytes) = data.slice(from, to)
+        && let Piece::Ready(bytes) = data.slice(start, end, way)
     {
         return Poll::Ready(Ok(bytes));
     }
-    let pending = reading.get_or_insert_with(|| Box::pin(read_cold(Arc::clone(data), from, to)));
+    let pending = reading.get_or_insert_with(|| Box::pin(read_cold(Arc::clone(data), start, end, way)));
     let slice = ready!(pending.as_mut().poll(cx));
     *reading = None;
     Poll::Ready(slice)
@@ -149,6 +158,7 @@ pub struct Growing {
     end: Option<u64>,
     /// What GitLab showed this reader of the archive's end, before that could be compared.
     expected_tail: Option<Vec<u8>>,
+    way: Way,
     reading: Option<Reading>,
     progress: Option<watch::Receiver<Progress>>,
     waiting: Option<Waiting>,
@@ -167,7 +177,13 @@ enum Next {
 impl Growing {
     pub(super) fn new(draft: Arc<Draft>, at: u64, end: Option<u64>, expected_tail: Option<Vec<u8>>) -> Self {
         let progress = Some(draft.subscribe());
-        Self { draft, at, end, expected_tail, reading: None, progress, waiting: None, rest: None }
+        let way = Way::Copied;
+        Self { draft, at, end, expected_tail, way, reading: None, progress, waiting: None, rest: None }
+    }
+
+    /// Allows slices of the mapping; see [`Slices::allow_mapped`].
+    pub const fn allow_mapped(&mut self) {
+        self.way = Way::Mapped;
     }
 
     /// Bytes still to come, if that is known.
@@ -186,7 +202,8 @@ impl Growing {
             };
             match self.next(progress) {
                 Next::Slice(to) => {
-                    let slice = ready!(poll_slice(self.draft.data(), &mut self.reading, self.at, to, cx));
+                    let (range, data) = (self.at..self.way.end(self.at, to), self.draft.data());
+                    let slice = ready!(poll_slice(data, &mut self.reading, range, self.way, cx));
                     if let Ok(bytes) = &slice {
                         self.at += to_u64(bytes.len());
                     }

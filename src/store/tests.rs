@@ -80,15 +80,25 @@ impl Bench {
         self.store.commit(draft, &record, still).unwrap()
     }
 
+    /// All bytes of an archive, as a plain socket and as anything else gets them.
     async fn read(&self, job: u64) -> Option<Vec<u8>> {
         let archive = self.store.find(key(job)).await?;
         let grant = grant(archive.id(), self.clock.now());
-        let mut slices = archive.slices(&grant, 0..archive.record().length).unwrap();
-        let mut bytes = Vec::new();
-        while let Some(slice) = std::future::poll_fn(|cx| slices.poll_next(cx)).await {
-            bytes.extend(slice.unwrap());
+        let mut read = [Vec::new(), Vec::new()];
+        for (plain, bytes) in [true, false].into_iter().zip(&mut read) {
+            let mut slices = archive.slices(&grant, 0..archive.record().length).unwrap();
+            if plain {
+                slices.allow_mapped();
+            }
+            while let Some(slice) = std::future::poll_fn(|cx| slices.poll_next(cx)).await {
+                let slice = slice.unwrap();
+                assert!(plain || archive.data().place(&slice).is_none(), "a slice of the mapping");
+                bytes.extend(slice);
+            }
         }
-        Some(bytes)
+        let [plain, copied] = read;
+        assert!(plain == copied);
+        Some(copied)
     }
 }
 
@@ -151,6 +161,7 @@ async fn the_budget_holds_and_readers_finish() {
     drop(bench.fill(2, &pattern(1_000_000)).await);
     let grant = grant(first.id(), bench.clock.now());
     let mut slices = first.slices(&grant, 0..1_000_000).unwrap();
+    slices.allow_mapped();
     drop(first);
     bench.store.shared.hot.run_pending_tasks();
     drop(bench.fill(3, &pattern(1_500_000)).await);

@@ -187,6 +187,36 @@ impl Unstored {
     }
 }
 
+/// Why a connection of a client's was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Its TLS handshake failed.
+    Tls,
+    /// Its TLS handshake took too long.
+    TlsTimeout,
+    /// Its address had as many as it may.
+    AddressLimit,
+    /// It took an answer too slowly.
+    SlowReader,
+    /// It sent a body too slowly.
+    SlowBody,
+}
+
+impl Cut {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Tls, Self::TlsTimeout, Self::AddressLimit, Self::SlowReader, Self::SlowBody];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::TlsTimeout => "tls_timeout",
+            Self::AddressLimit => "address_limit",
+            Self::SlowReader => "slow_reader",
+            Self::SlowBody => "slow_body",
+        }
+    }
+}
+
 /// What came of a damaged chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mend {

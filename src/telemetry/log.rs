@@ -9,6 +9,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use super::lines::{Lines, Worker};
 
@@ -97,9 +98,27 @@ pub enum Error {
 pub struct Guard {
     worker: Worker,
     json: bool,
+    dial: Dial,
+}
+
+/// Changes the level while lines are written.
+#[derive(Debug, Clone)]
+pub struct Dial(reload::Handle<Targets, Registry>);
+
+impl Dial {
+    /// The least important lines written from now on.
+    pub fn set(&self, level: Level) {
+        // It fails without a subscriber, and then there is nothing to set.
+        let _ = self.0.reload(targets(level));
+    }
 }
 
 impl Guard {
+    /// What changes the level.
+    pub fn dial(&self) -> Dial {
+        self.dial.clone()
+    }
+
     /// Lines dropped so far because standard error was too slow.
     pub fn lost_lines(&self) -> usize {
         self.worker.lost()
@@ -122,22 +141,29 @@ pub fn init(settings: &Settings) -> Result<Guard, Error> {
     let json = settings.format.is_json(terminal);
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (lines, worker) = Lines::start(io::stderr()).map_err(Error::Thread)?;
-    let guard = Guard { worker, json };
-    subscriber(json, settings.level, colour, lines).try_init().map_err(Error::Taken)?;
+    let (subscriber, dial) = subscriber(json, settings.level, colour, lines);
+    let guard = Guard { worker, json, dial };
+    subscriber.try_init().map_err(Error::Taken)?;
     Ok(guard)
 }
 
-fn subscriber<W>(json: bool, level: Level, colour: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    json: bool,
+    level: Level,
+    colour: bool,
+    writer: W,
+) -> (Box<dyn Subscriber + Send + Sync>, Dial)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let registry = tracing_subscriber::registry().with(targets(level));
+    let (filter, handle) = reload::Layer::new(targets(level));
+    let (registry, dial) = (tracing_subscriber::registry().with(filter), Dial(handle));
     let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
     if json {
         let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
-        Box::new(registry.with(lines))
+        (Box::new(registry.with(lines)), dial)
     } else {
-        Box::new(registry.with(lines))
+        (Box::new(registry.with(lines)), dial)
     }
 }
 
@@ -180,7 +206,8 @@ mod tests {
     fn logged(json: bool, level: Level, events: impl FnOnce()) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        tracing::subscriber::with_default(subscriber(json, level, false, move || writer.clone()), events);
+        let (subscriber, _) = subscriber(json, level, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, events);
         let bytes = memory.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -219,6 +246,22 @@ mod tests {
             assert_eq!(text.contains("low space"), *level != Level::Error, "{name}");
             assert_eq!(text.contains("step"), *level == Level::Trace, "{name}");
         }
+    }
+
+    #[test]
+    fn the_level_can_be_changed_while_lines_are_written() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let (subscriber, dial) = subscriber(true, Level::Warn, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for level in [Level::Warn, Level::Debug, Level::Error] {
+                dial.set(level);
+                tracing::debug!(target: "larder::proxy", "a step at {level:?}");
+                tracing::debug!(target: "hyper::proto", "a secret at {level:?}");
+            }
+        });
+        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        assert_eq!((text.lines().count(), text.contains("a step at Debug")), (1, true), "{text}");
     }
 
     #[test]

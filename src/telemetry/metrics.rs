@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use super::labels::{Fill, From, Grant, Mend, Probe, Resume, Route, Unstored};
+pub use super::labels::{Cut, Fill, From, Grant, Mend, Probe, Resume, Route, Unstored};
 use super::outcome::Outcome;
 
 /// Sizes that are read when metrics are asked for.
@@ -53,9 +53,14 @@ pub struct Metrics {
     grants: Counters<Grant>,
     upstream_errors: Family<Labels, Counter>,
     malformed: Counter,
+    cuts: Counters<Cut>,
     evictions: Counter,
     /// Connections open now.
     pub connections: Gauge,
+    /// Connections that have changed their protocol and are open now.
+    pub upgrades: Gauge,
+    /// Requests to GitLab that were sent once more.
+    pub retries: Counter,
     sizes: [Gauge; 7],
 }
 
@@ -83,10 +88,16 @@ impl Default for Metrics {
             family(&mut registry, "upstream_errors", "Failed exchanges with GitLab or its store");
         let malformed = Counter::default();
         registry.register("malformed_requests", "Requests that were not HTTP", malformed.clone());
+        let cuts = family(&mut registry, "connections_cut", "Client connections cut off by reason");
         let evictions = Counter::default();
         registry.register("evictions", "Archives that made room for others", evictions.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open now", connections.clone());
+        let upgrades = Gauge::default();
+        registry.register("upgrades", "Upgraded connections (WebSockets) open now", upgrades.clone());
+        let retries = Counter::default();
+        let help = "Requests sent once more, as a kept connection to GitLab had closed";
+        registry.register("upstream_retries", help, retries.clone());
         let outcomes = |route: Route| {
             Counters::of(&requests, &Outcome::ALL, |outcome| {
                 vec![("route", route.as_str()), ("outcome", outcome.as_str())]
@@ -112,8 +123,11 @@ impl Default for Metrics {
             grants: Counters::of(&grants, &Grant::ALL, |grant| vec![("result", grant.as_str())]),
             upstream_errors,
             malformed,
+            cuts: Counters::of(&cuts, &Cut::ALL, |why| vec![("why", why.as_str())]),
             evictions,
             connections,
+            upgrades,
+            retries,
             sizes: sizes(&mut registry),
             registry,
         }
@@ -239,6 +253,11 @@ impl Metrics {
     /// A connection has sent what isn't HTTP.
     pub fn malformed(&self) {
         self.malformed.inc();
+    }
+
+    /// A client's connection was cut off.
+    pub fn cut(&self, why: Cut) {
+        self.cuts.add(why, 1);
     }
 
     /// All metrics in the `OpenMetrics` text format, which Prometheus reads.

@@ -11,12 +11,17 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::error::{Error, Kind};
+use super::expect::Permission;
+
+/// What a body breaks with.
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A request's body on its way to GitLab.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// No body.
 pub(super) fn empty() -> Body {
@@ -30,11 +35,26 @@ pub struct Fetched {
     silence: Duration,
     /// Made at the first wait: most bodies are read as fast as they come.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// A place among the requests under way, until the body has ended.
+    place: Option<OwnedSemaphorePermit>,
+    /// Keeps a request's body waiting that GitLab hasn't asked for.
+    permission: Option<Permission>,
 }
 
 impl Fetched {
     pub(super) const fn new(inner: Incoming, silence: Duration) -> Self {
-        Self { inner, silence, alarm: None }
+        Self { inner, silence, alarm: None, place: None, permission: None }
+    }
+
+    /// The same, holding on to what was taken for its request.
+    pub(super) fn holding(
+        mut self,
+        place: Option<OwnedSemaphorePermit>,
+        permission: Option<Permission>,
+    ) -> Self {
+        self.place = place;
+        self.permission = permission;
+        self
     }
 
     /// Whether the silence has lasted too long; registers to be woken when it has.
@@ -60,6 +80,9 @@ impl HttpBody for Fetched {
                 return Poll::Ready(Some(Err(Error::from_kind(Kind::ReadTimeout))));
             }
         };
+        if !matches!(frame, Some(Ok(_))) {
+            self.place = None;
+        }
         let silence = self.silence;
         if let Some(alarm) = &mut self.alarm {
             alarm.as_mut().reset(Instant::now() + silence);

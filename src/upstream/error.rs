@@ -126,6 +126,18 @@ impl Error {
         self.kind
     }
 
+    /// Whether such an error is somewhere behind it.
+    pub fn is_caused_by<E: StdError + 'static>(&self) -> bool {
+        let mut link = StdError::source(self);
+        while let Some(error) = link {
+            if error.is::<E>() {
+                return true;
+            }
+            link = deeper(error);
+        }
+        false
+    }
+
     /// The whole chain, for the log.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -72,6 +72,11 @@ fn a_request_line_has_one_reading_or_passes() {
 }
 
 #[test]
+fn what_names_gitlab_is_renamed_once_and_for_all() {
+    run("names", requests::names);
+}
+
+#[test]
 fn a_range_is_inside_or_none() {
     run("range", requests::byte_range);
 }

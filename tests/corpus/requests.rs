@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use larder::conditional::{self, Decision, Validators};
 use larder::grant::Etag;
+use larder::hop::{Front, Names, Peer};
 use larder::range::{self, Asked};
 use larder::route::{Class, Line, Question, Route, Write};
 
@@ -141,4 +142,35 @@ pub(crate) fn preconditions(bytes: &[u8]) -> bool {
         );
     }
     has(&[header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE])
+}
+
+/// A field's value in an answer, as GitLab might write it: what names GitLab comes to name larder, once and for all.
+pub(crate) fn names(bytes: &[u8]) -> bool {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else { return false };
+    let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), trusted: false, secure: false };
+    let front = Front::of(peer, &HeaderMap::new(), &"http://larder.test:8080/".parse().unwrap());
+    let authority = "gitlab.example.com".parse().unwrap();
+    let names = Names { scheme: &http::uri::Scheme::HTTPS, authority: &authority, front: &front };
+    let fields = [
+        header::LOCATION,
+        header::CONTENT_LOCATION,
+        header::LINK,
+        header::SET_COOKIE,
+        HeaderName::from_static("refresh"),
+    ];
+    let mut renamed = false;
+    for name in fields {
+        let mut answer = HeaderMap::new();
+        answer.insert(name.clone(), value.clone());
+        names.rename_answer(&Method::GET, "/asked", &mut answer);
+        let once = answer.clone();
+        names.rename_answer(&Method::GET, "/asked", &mut answer);
+        assert_eq!(answer, once, "{name}: it is done at once");
+        assert_eq!(answer.len(), 1);
+        renamed |= answer[&name] != value;
+        if name == header::LOCATION && answer[&name] != value {
+            assert!(answer[&name].as_bytes().starts_with(b"http://larder.test:8080"), "{value:?}");
+        }
+    }
+    renamed
 }

@@ -8,7 +8,7 @@ use http::Method;
 use larder::config::Config;
 
 use crate::scene::{MODES, Scene, archive};
-use crate::support::{Larder, Reply, get, open};
+use crate::support::{Larder, Reply, get, open, pem};
 
 /// A gateway's answer of larder's own that says what happened and names nothing.
 fn assert_says(reply: &Reply, status: u16, error: &str) {
@@ -103,17 +103,6 @@ async fn what_is_not_http_is_a_bad_gateway() {
     assert!(reply.status == 502 || !reply.whole, "{reply:?}");
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |chunk: &[u8]| {
-        let bits = (0..3).fold(0u32, |bits, n| bits << 8 | u32::from(*chunk.get(n).unwrap_or(&0)));
-        let digit = |n: usize| char::from(DIGITS[usize::try_from(bits >> (18 - 6 * n) & 63).unwrap()]);
-        (0..4).map(|n| if n <= chunk.len() { digit(n) } else { '=' }).collect::<String>()
-    };
-    bytes.chunks(3).map(group).collect()
-}
-
 #[tokio::test]
 async fn a_certificate_is_believed_if_the_operator_says_so() {
     let certificate = Certificate::self_signed(&["localhost"]).unwrap();
@@ -126,9 +115,7 @@ async fn a_certificate_is_believed_if_the_operator_says_so() {
 
     let files = tempfile::tempdir().unwrap();
     let ca_file = files.path().join("ca.pem");
-    let pem =
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(&certificate.der));
-    fs::write(&ca_file, pem).unwrap();
+    fs::write(&ca_file, pem("CERTIFICATE", &certificate.der)).unwrap();
     let larder = Larder::on(&url, dir(), |config| config.upstream.ca_file = Some(ca_file)).await;
     let reply = get(&format!("{}/bytes/1000000", larder.url()), &[]).await;
     assert!(reply.status == 200 && reply.whole && reply.body.len() == 1_000_000);

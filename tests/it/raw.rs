@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 /// How an answer ended.
@@ -52,11 +53,71 @@ impl Answer {
 pub(crate) struct Wire {
     stream: TcpStream,
     read: Vec<u8>,
+    requests: usize,
 }
 
 impl Wire {
     pub(crate) async fn to(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+        Self::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// The other side of one.
+    pub(crate) const fn of(stream: TcpStream) -> Self {
+        Self { stream, read: Vec::new(), requests: 0 }
+    }
+
+    /// Whether something has come, or else the end.
+    pub(crate) fn poll_any(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut byte = [0];
+        let peeked = self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        peeked.map(|peeked| peeked.is_ok_and(|length| length > 0))
+    }
+
+    /// Whether the last request that was received was another one than the first.
+    pub(crate) const fn was_used(&self) -> bool {
+        self.requests > 1
+    }
+
+    /// Says that nothing more will be sent; what comes can still be read.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// So many bytes that follow, in whatever protocol.
+    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let (bytes, end) = self.exactly(length).await;
+        assert_eq!(end, End::Framed, "so far: {}", latin1(&bytes));
+        bytes
+    }
+
+    /// How it ends; nothing else may come.
+    pub(crate) async fn end(&mut self) -> End {
+        loop {
+            assert!(self.read.is_empty(), "{}", latin1(&self.read));
+            if let Err(end) = self.more().await {
+                return end;
+            }
+        }
+    }
+
+    /// The next request, as its receiver sees it.
+    pub(crate) async fn request(&mut self) -> Answer {
+        let mut request = self.request_head().await;
+        if request.field("transfer-encoding").is_some() || request.field("content-length").is_some() {
+            (request.body, request.end) = self.body(&request).await;
+        }
+        request
+    }
+
+    /// Its head alone.
+    pub(crate) async fn request_head(&mut self) -> Answer {
+        self.requests += 1;
+        parsed(&self.head().await)
+    }
+
+    /// A line that ends a chunked body's head, its trailers and the empty line behind them.
+    pub(crate) async fn trailers(&mut self) -> String {
+        self.head().await
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
@@ -65,12 +126,7 @@ impl Wire {
 
     /// The next answer; to a HEAD, no body comes whatever the fields say.
     pub(crate) async fn answer(&mut self, to_head: bool) -> Answer {
-        let head = self.head().await;
-        let mut lines = head.split("\r\n");
-        let line = lines.next().unwrap().to_owned();
-        let fields = lines.map(|line| line.split_once(':').unwrap());
-        let fields = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
-        let mut answer = Answer { line, fields, body: Vec::new(), end: End::Framed };
+        let mut answer = parsed(&self.head().await);
         let bodiless = to_head || matches!(answer.status(), 204 | 304);
         if !bodiless {
             (answer.body, answer.end) = self.body(&answer).await;
@@ -119,7 +175,8 @@ impl Wire {
                     Err(end) => return (body, cut(end)),
                 }
             };
-            let size = usize::from_str_radix(std::str::from_utf8(&self.read[..at]).unwrap(), 16).unwrap();
+            let size = std::str::from_utf8(&self.read[..at]).unwrap().split(';').next().unwrap();
+            let size = usize::from_str_radix(size, 16).unwrap();
             self.read.drain(..at + 2);
             let (mut chunk, end) = self.exactly(size + 2).await;
             if end != End::Framed {
@@ -151,6 +208,14 @@ impl Wire {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+fn parsed(head: &str) -> Answer {
+    let mut lines = head.split("\r\n");
+    let line = lines.next().unwrap().to_owned();
+    let fields = lines.map(|line| line.split_once(':').unwrap());
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+    Answer { line, fields, body: Vec::new(), end: End::Framed }
 }
 
 /// A close where more was promised.

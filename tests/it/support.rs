@@ -10,13 +10,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use larder::app::App;
+use larder::app::{App, Reload};
 use larder::clock::Clock;
 use larder::config::Config;
 use larder::store::{ReadMode, Share};
 use larder::telemetry::Metrics;
 use larder::telemetry::metrics::Sizes;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,20 +30,27 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     Config {
         server: larder::server::Settings {
-            listen: any,
+            listen: vec![larder::server::Address::Tcp { at: any, plain: false }],
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            max_connections_per_address: 0,
+            least: larder::pace::Least { rate: 1024, over: Duration::from_secs(60) },
             header_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            tls: None,
         },
         upstream: larder::upstream::Settings {
             url: upstream.parse().unwrap(),
             ca_file: None,
+            tls: larder::upstream::TlsSettings::default(),
+            storage_ca_file: None,
+            proxy: larder::upstream::ProxySettings::default(),
             storage_hosts: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(60),
             resume_timeout: Duration::from_secs(60),
+            max_connections: 4096,
         },
         store: larder::store::Settings {
             dir: dir.to_owned(),
@@ -71,8 +79,12 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
 pub(crate) struct Larder {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// All places where clients connect.
+    pub(crate) listening: Vec<larder::server::Address>,
     pub(crate) clock: Clock,
     pub(crate) dir: Arc<TempDir>,
+    /// What changes its configuration.
+    pub(crate) reload: Reload,
     metrics: Arc<Metrics>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -97,12 +109,13 @@ impl Larder {
         let clock = Clock::manual(START);
         let app = App::start(config, clock.clone()).await.unwrap();
         let (address, admin) = app.addresses().unwrap();
-        let metrics = app.metrics();
+        let listening = app.listening().unwrap();
+        let (metrics, reload) = (app.metrics(), app.reload());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(app.serve(async {
             let _ = stopped.await;
         }));
-        Self { address, admin, clock, dir, metrics, stop: Some(stop), serving }
+        Self { address, admin, listening, clock, dir, reload, metrics, stop: Some(stop), serving }
     }
 
     /// Stops it and waits until it has drained; gives its directory back.
@@ -204,6 +217,20 @@ pub(crate) async fn open(
 ) -> Option<Exchange> {
     let (authority, target) = split(url);
     let stream = TcpStream::connect(authority).await.unwrap();
+    exchange(stream, method, (authority, target), fields, body).await
+}
+
+/// The same over a stream that is there: `place` is the authority and the target.
+pub(crate) async fn exchange<S>(
+    stream: S,
+    method: Method,
+    (authority, target): (&str, &str),
+    fields: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Option<Exchange>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(async move {
         let _ = connection.await;
@@ -280,4 +307,20 @@ impl Larder {
         };
         tokio::time::timeout(Duration::from_secs(60), counted).await.expect("so many are counted");
     }
+}
+
+/// A DER object as a PEM file.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |chunk: &[u8]| {
+        let bits = (0..3).fold(0u32, |bits, n| bits << 8 | u32::from(*chunk.get(n).unwrap_or(&0)));
+        let digit = |n: usize| char::from(DIGITS[usize::try_from(bits >> (18 - 6 * n) & 63).unwrap()]);
+        (0..4).map(|n| if n <= chunk.len() { digit(n) } else { '=' }).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
 }

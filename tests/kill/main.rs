@@ -7,4 +7,5 @@ mod killed;
 mod memory;
 mod process;
 mod refused;
+mod reloaded;
 mod stopped;

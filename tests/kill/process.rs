@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 
 use gitlab_standin::{
     Archive, GitLab, JobId, JobStatus, Level, Listening, ProjectId, Scope, Server, Setup, Storage, Visibility,
@@ -27,8 +27,7 @@ pub(crate) fn spawn(command: &mut Command) -> Child {
 /// A running larder. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    /// What it says after it has begun to listen.
-    log: Option<JoinHandle<Vec<Value>>>,
+    lines: Receiver<Value>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -57,17 +56,31 @@ impl Process {
         Self::run(&mut command(upstream, dir))
     }
 
-    /// The same with a command that has been changed.
+    /// The same with other arguments.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = listening(&mut log, "listening");
         let admin = listening(&mut log, "admin listening");
         // A log that nobody reads would stop the process.
-        let log = std::thread::spawn(move || {
-            log.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                // Few tests want to hear of it.
+                let _ = serde_json::from_str(&line).map(|line| tell.send(line));
+            }
         });
-        Self { child, log: Some(log), address, admin }
+        Self { child, lines, address, admin }
+    }
+
+    /// Waits for a line of the log with this message.
+    pub(crate) fn said(&self, message: &str) -> serde_json::Value {
+        loop {
+            let line = self.lines.recv().unwrap_or_else(|_| panic!("it ended without a word of {message}"));
+            if line["message"] == message {
+                return line;
+            }
+        }
     }
 
     /// SIGKILL.
@@ -78,7 +91,16 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         assert!(spawn(Command::new("/bin/sh").args(["-c", &kill])).wait().unwrap().success());
     }
 
@@ -91,7 +113,7 @@ impl Process {
     pub(crate) fn finish(mut self) -> Vec<Value> {
         self.terminate();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        self.log.take().unwrap().join().unwrap()
+        self.lines.iter().collect()
     }
 
     /// Its process ID.

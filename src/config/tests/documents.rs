@@ -60,6 +60,10 @@ fn some_settings() -> impl Strategy<Value = Vec<(usize, usize, u8)>> {
 fn sources_of(settings: &[(usize, usize, u8)]) -> Sources {
     let mut text = std::collections::BTreeMap::<&str, String>::new();
     let mut sources = with_url(spec("cache.dir"), Sources::default());
+    // Neither without the other.
+    for path in [TLS.0, TLS.1] {
+        text.insert(path, toml(spec(path), "one.pem"));
+    }
     for (key, index, layer) in settings {
         let (path, good, _) = VALUES[*key];
         let (spec, value) = (spec(path), good[*index]);

@@ -31,7 +31,7 @@ fn all_problems_are_reported_at_once() {
         "LARDER_ACCESS_TTL (environment): unknown key; expected LARDER__ACCESS__TTL",
         "LARDER__access__ttl (environment): unknown key; expected LARDER__ACCESS__TTL",
         "LARDER__NOTHING__LIKE__IT (environment): unknown key; expected LARDER__SECTION__KEY as in `larder --help`",
-        "server.listen (file l.toml): found \"8080\"; expected an IP address and a port such as \"127.0.0.1:8080\"",
+        "server.listen (file l.toml): found \"8080\"; expected an IP address and a port such as \"127.0.0.1:8080\", \"plain:127.0.0.1:8080\" or \"unix:/run/larder.sock\"",
         "server.drain (file l.toml): found a list; expected a duration from 0s to 24h such as \"30s\"",
         "upstream.url (default): not set; expected GitLab's URL such as \"https://gitlab.example.com\" or \
          \"https://example.com/gitlab\", without user name, password, query or fragment, from the file, \
@@ -128,6 +128,33 @@ fn bytes_that_are_no_text_are_a_problem() {
         ..Sources::default()
     };
     assert_eq!(lines(&sources).len(), 3, "{:?}", lines(&sources));
+}
+
+#[test]
+fn each_certificate_needs_its_key() {
+    let pair = |cert: &str, key: &str| {
+        lines(&with_url(spec("cache.dir"), file(&format!("[server.tls]\n{cert}\n{key}\n"))))
+    };
+    for (cert, key) in
+        [("", ""), ("cert = \"a\"", "key = [\"b\"]"), ("cert = [\"a\", \"b\"]", "key = [\"c\", \"d\"]")]
+    {
+        assert_eq!(pair(cert, key), Vec::<String>::new(), "{cert} {key}");
+    }
+    for (cert, key, layer, found, others) in [
+        ("cert = \"a\"", "", "default", 0, 1),
+        ("", "key = \"a\"", "file l.toml", 1, 0),
+        ("cert = [\"a\", \"b\"]", "key = [\"c\"]", "file l.toml", 1, 2),
+    ] {
+        let said = format!(
+            "server.tls.key ({layer}): found {found} for {others} of server.tls.cert; expected one for each"
+        );
+        assert_eq!(pair(cert, key), [said]);
+    }
+    let wrong = pair("cert = []", "key = [1, [2]]");
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    let unknown =
+        lines(&with_url(spec("cache.dir"), file("[server.tls]\ncerts = 1\n[server]\n\"tls.key\" = 2")));
+    assert_eq!(unknown.len(), 2, "{unknown:?}");
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! Bodies on their way from a client.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::body::Error;
+use crate::hop;
+use crate::num::to_u64;
+use crate::pace::{Least, Paced};
+
+/// How long a body that nobody wants is read on for its answer's sake, and how long a pause in it may be: nginx's
+/// `lingering_time` and `lingering_timeout`. A connection that closes with bytes unread is reset, and a reset can take the
+/// answer with it that the client hasn't read yet.
+const LINGER: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A client's body as it goes on: of the same size, so that its framing stays what it was. What is left of it when
+/// nobody wants it any more is read and dropped for a while, so that its sender gets to see its answer.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// Gone once it lingers.
+    inner: Option<Incoming>,
+    /// The client sends, or will without being told to go on.
+    sending: bool,
+    done: bool,
+    /// Whether its sender keeps up.
+    sender: Option<Paced>,
+}
+
+impl Upload {
+    /// Takes a request's body. One whose sender waits for 100 (RFC 9110, 10.1.1) isn't begun before it is wanted: reading
+    /// it is what tells the client to go on.
+    pub(super) fn new(inner: Incoming, fields: &HeaderMap, least: Least) -> Self {
+        Self { inner: Some(inner), sending: !expects(fields), done: false, sender: Paced::new(least) }
+    }
+}
+
+fn expects(fields: &HeaderMap) -> bool {
+    let go_on = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    fields.get(header::EXPECT).is_some_and(go_on)
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        this.sending = true;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let mut next = Pin::new(inner).poll_frame(cx);
+        match &mut next {
+            Poll::Pending => {
+                while let Some(Poll::Ready(look)) = this.sender.as_mut().map(|sender| sender.poll_wait(cx)) {
+                    if let Err(slow) = look {
+                        this.done = true;
+                        return Poll::Ready(Some(Err(slow.into())));
+                    }
+                }
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(sender) = &mut this.sender {
+                    sender.moved(frame.data_ref().map_or(0, |data| to_u64(data.len())));
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    hop::strip_trailers(trailers);
+                }
+            }
+            Poll::Ready(None | Some(Err(_))) => this.done = true,
+        }
+        next.map(|next| next.map(|next| next.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take()
+            && self.sending
+            && !self.done
+            && !inner.is_end_stream()
+        {
+            crate::rt::spawn_if_running(linger(inner));
+        }
+    }
+}
+
+/// Reads on until the end, a pause, or for as long as it is allowed.
+async fn linger(mut body: Incoming) {
+    let reading = async { while let Ok(Some(Ok(_))) = tokio::time::timeout(PAUSE, body.frame()).await {} };
+    // Whoever still sends then has had the time to see the answer.
+    let _ = tokio::time::timeout(LINGER, reading).await;
+}

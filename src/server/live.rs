@@ -1,0 +1,44 @@
+//! What may change while larder serves.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::tls::Certificates;
+use super::{Places, Settings};
+
+/// The settings and certificates that the next connection is served with. Connections that are open keep theirs.
+#[derive(Debug)]
+pub struct Live {
+    settings: RwLock<Arc<Settings>>,
+    certificates: RwLock<Option<Arc<Certificates>>>,
+    places: Arc<Places>,
+}
+
+impl Live {
+    /// What holds from the start.
+    pub fn new(settings: Settings, certificates: Option<Arc<Certificates>>) -> Self {
+        let (settings, certificates) = (RwLock::new(Arc::new(settings)), RwLock::new(certificates));
+        Self { settings, certificates, places: Arc::default() }
+    }
+
+    /// What holds from now on; `listen` stays as it was, since the listeners do.
+    pub fn change(&self, settings: Settings, certificates: Option<Arc<Certificates>>) {
+        *self.certificates.write() = certificates;
+        *self.settings.write() = Arc::new(settings);
+        self.places.look();
+    }
+
+    /// The settings now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    pub(super) fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.read().clone()
+    }
+
+    pub(super) const fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+}

@@ -1,0 +1,145 @@
+//! How many connections there may be, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Connections that are there. The limits are told with each question, as they may change.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    taken: Mutex<Taken>,
+    freed: Notify,
+}
+
+/// No more entries than connections.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One of them; it is given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    address: Option<IpAddr>,
+}
+
+impl Places {
+    /// Waits until fewer than `most()` are taken; one task alone waits.
+    pub(super) async fn some(&self, most: impl Fn() -> usize) {
+        while self.taken() >= most() {
+            self.freed.notified().await;
+        }
+    }
+
+    /// Takes one for a connection from `address`, of which there may be `most` (0: any number); `None` if there are. One
+    /// without an address counts for none.
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>, most: usize) -> Option<Place> {
+        let address = address.map(household);
+        let mut taken = self.taken.lock();
+        if let Some(address) = address {
+            let count = taken.by_address.entry(address).or_default();
+            if most > 0 && *count >= most {
+                return None;
+            }
+            *count += 1;
+        }
+        taken.all += 1;
+        Some(Place { places: Arc::clone(self), address })
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.lock().all
+    }
+
+    /// Has whoever waits look again: the limit has changed.
+    pub(super) fn look(&self) {
+        self.freed.notify_one();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock();
+        taken.all -= 1;
+        if let Some(address) = self.address
+            && let Some(count) = taken.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_address.remove(&address);
+            }
+        }
+        drop(taken);
+        self.places.freed.notify_one();
+    }
+}
+
+/// The addresses that count as one: of IPv6 those with the same first 64 bits, of which each host has as many as it likes.
+fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_has_so_many_and_gets_them_back() {
+        let places = Arc::new(Places::default());
+        let take = |address: &str, most| places.take(Some(address.parse().unwrap()), most);
+        let (first, second) = (take("192.0.2.1", 2), take("192.0.2.1", 2));
+        assert!(first.is_some() && second.is_some());
+        assert!(take("192.0.2.1", 2).is_none());
+        assert!(take("192.0.2.2", 2).is_some(), "another one");
+        assert!(take("192.0.2.1", 0).is_some() && take("192.0.2.1", 3).is_some(), "no limit, another limit");
+        assert!(places.take(None, 1).is_some());
+        drop(first);
+        assert!(take("192.0.2.1", 2).is_some());
+        drop(second);
+        assert_eq!(places.taken(), 0);
+        assert!(places.taken.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn ipv6_counts_by_its_first_half() {
+        let places = Arc::new(Places::default());
+        let take = |address: &str| places.take(Some(address.parse().unwrap()), 1);
+        let one = take("2001:db8::1");
+        assert!(one.is_some() && take("2001:db8::2").is_none() && take("2001:db8:0:1::1").is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_goes_on_when_one_is_free_or_the_limit_rises() {
+        let places = Arc::new(Places::default());
+        let held = places.take(None, 0);
+        let waiting = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.some(|| 1).await }
+        });
+        drop(held);
+        waiting.await.unwrap();
+        let held = places.take(None, 0);
+        let most = Arc::new(Mutex::new(1));
+        let waiting = tokio::spawn({
+            let (places, most) = (Arc::clone(&places), Arc::clone(&most));
+            async move { places.some(|| *most.lock()).await }
+        });
+        tokio::task::yield_now().await;
+        *most.lock() = 2;
+        places.look();
+        waiting.await.unwrap();
+        drop(held);
+    }
+}

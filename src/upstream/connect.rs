@@ -1,0 +1,158 @@
+//! Connections as they are made.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Extensions, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::body::BoxError;
+use super::egress::{self, Egress, Via};
+use super::resolve::Resolver;
+
+/// What is known of a connection beside its stream: whether an answer has come over it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Used(Arc<AtomicBool>);
+
+impl Used {
+    /// The mark of the connection that an answer's or an error's extensions belong to.
+    pub(super) fn of(extensions: &mut Extensions) -> Option<Self> {
+        extensions.remove()
+    }
+
+    pub(super) fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Dials.
+#[derive(Debug, Clone)]
+pub(super) struct Dial {
+    direct: HttpConnector<Resolver>,
+    /// To the proxy, whose name the operator gave and nobody else.
+    unguarded: HttpConnector<Resolver>,
+    egress: Egress,
+}
+
+impl Dial {
+    pub(super) const fn new(
+        direct: HttpConnector<Resolver>,
+        unguarded: HttpConnector<Resolver>,
+        egress: Egress,
+    ) -> Self {
+        Self { direct, unguarded, egress }
+    }
+}
+
+impl Service<Uri> for Dial {
+    type Response = Line;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let line = |stream| Line { stream, used: Used::default(), reset: None };
+        let Some(Via { proxy, credentials }) = self.egress.of(&to) else {
+            let dialling = self.direct.call(to);
+            return Box::pin(async move { Ok(line(dialling.await?)) });
+        };
+        let mut tunnel = Tunnel::new(proxy, self.unguarded.clone());
+        if let Some(credentials) = credentials {
+            tunnel = tunnel.with_auth(credentials);
+        }
+        let tunnelling = tunnel.call(egress::with_port(to));
+        Box::pin(async move { Ok(line(tunnelling.await?)) })
+    }
+}
+
+/// How long a connection that GitLab has reset takes what is written to it. Where a request was refused before its end
+/// its answer lies there to be read; a failed write, seen first, would take it away.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// A connection, marked once it is used.
+#[derive(Debug)]
+pub(super) struct Line {
+    stream: TokioIo<TcpStream>,
+    used: Used,
+    /// It has been reset; what is written goes nowhere, until then.
+    reset: Option<Instant>,
+}
+
+impl Line {
+    /// What a write of `length` bytes came to: nothing that has failed since a reset, for a while.
+    fn taken(&mut self, length: usize, written: io::Result<usize>) -> io::Result<usize> {
+        match written {
+            Err(error) if is_reset(&error) => {
+                let until = *self.reset.get_or_insert_with(|| Instant::now() + LINGER);
+                if Instant::now() < until { Ok(length) } else { Err(error) }
+            }
+            written => written,
+        }
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+impl Connection for Line {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.used.clone())
+    }
+}
+
+impl Read for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(self.taken(bytes.len(), written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
+        Poll::Ready(self.taken(slices.iter().map(|slice| slice.len()).sum(), written))
+    }
+}

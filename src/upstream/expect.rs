@@ -1,0 +1,106 @@
+//! Bodies that wait until GitLab wants them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::body::{Body, BoxError};
+
+/// How long GitLab may take to say 100 or to answer. Workhorse has an upload authorised by Rails first; a server that
+/// doesn't know `Expect` never says it, and its clients aren't to wait for ever (RFC 9110, 10.1.1).
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lets a body go when 100 has come. Once all of these are gone the answer has been had without the body, which ends then.
+#[derive(Debug, Clone)]
+pub(super) struct Permission(Arc<Mutex<Option<oneshot::Sender<()>>>>);
+
+impl Permission {
+    fn grant(&self) {
+        if let Some(go) = self.0.lock().take() {
+            // A body that is gone needs none.
+            let _ = go.send(());
+        }
+    }
+}
+
+/// Where a request expects 100, holds its body back until it comes. What is returned is kept until the answer's body has
+/// ended.
+pub(super) fn hold(request: Request<Body>) -> (Request<Body>, Option<Permission>) {
+    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if request.body().is_end_stream() || !request.headers().get(header::EXPECT).is_some_and(expects) {
+        return (request, None);
+    }
+    let (send, go) = oneshot::channel();
+    let permission = Permission(Arc::new(Mutex::new(Some(send))));
+    let mut request = request.map(|inner| Held { inner, wait: Some(Wait::new(go)) }.boxed_unsync());
+    let given = permission.clone();
+    hyper::ext::on_informational(&mut request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE {
+            given.grant();
+        }
+    });
+    (request, Some(permission))
+}
+
+#[derive(Debug)]
+struct Wait {
+    go: oneshot::Receiver<()>,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Wait {
+    fn new(go: oneshot::Receiver<()>) -> Self {
+        Self { go, alarm: Box::pin(tokio::time::sleep(PATIENCE)) }
+    }
+
+    /// Whether the body may go, at last.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match Pin::new(&mut self.go).poll(cx) {
+            Poll::Ready(granted) => Poll::Ready(granted.is_ok()),
+            Poll::Pending => self.alarm.as_mut().poll(cx).map(|()| true),
+        }
+    }
+}
+
+/// A body that isn't begun before it may.
+#[derive(Debug)]
+struct Held {
+    inner: Body,
+    wait: Option<Wait>,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(wait) = &mut self.wait {
+            if !ready!(wait.poll(cx)) {
+                return Poll::Ready(Some(Err("GitLab answered and didn't want the body".into())));
+            }
+            self.wait = None;
+        }
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -200,10 +200,10 @@ fn write(db: &sled::Db, changes: &Receiver<Change>) {
     match result {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the index is no longer written: the next start reads more records");
+            tracing::info!(%error, "the index is no longer written: the next start reads more records");
         }
         Err(_) => {
-            tracing::warn!(
+            tracing::info!(
                 "the index is no longer written: sled panicked; the next start reads more records"
             );
         }

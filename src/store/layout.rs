@@ -17,6 +17,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Error;
 use crate::key::{ArchiveId, Key};
@@ -28,6 +29,10 @@ pub(super) const SHARDS: u16 = 256;
 pub(super) fn shard_of(key: Key) -> u16 {
     u16::try_from(key.spread() % u64::from(SHARDS)).unwrap_or_default()
 }
+
+/// Times 10 ms that whoever has the directory is given to let go of it: a larder that has just ended, or a program that it
+/// was about to start and that holds its files until it runs.
+const LETTING_GO: u32 = 50;
 
 /// The paths of one instance.
 #[derive(Debug, Clone)]
@@ -51,11 +56,14 @@ pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
     }
     let file =
         File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(reason)) => Err(fail(reason)),
+    for _ in 0..LETTING_GO {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(reason)) => return Err(fail(reason)),
+        }
     }
+    Err(Error::InUse { path: dir.to_owned() })
 }
 
 impl Layout {

@@ -15,7 +15,7 @@ impl Store {
     /// Puts a sparse archive where it can be found, if `still` says that nothing has overtaken it; as in [`Self::commit`].
     /// Returns whether. Blocks.
     pub fn place(&self, archive: &Arc<Archive>, still: impl FnOnce(&mut dyn FnMut())) -> Result<bool, Error> {
-        self.shared.note(archive)?;
+        self.shared.note_unplaced(archive)?;
         let now = self.clock.now().unix_seconds();
         let mut placed = None;
         still(&mut || placed = Some(self.shared.place_sparse(archive, now)));
@@ -29,7 +29,7 @@ impl Store {
 
     /// Writes down which chunks of a sparse archive are here. Blocks.
     pub fn note(&self, archive: &Archive) -> Result<(), Error> {
-        if archive.is_sparse() && !archive.is_retired() { self.shared.note(archive) } else { Ok(()) }
+        self.shared.note(archive)
     }
 
     /// Writes down how far a draft has come, so that the next larder goes on from there if this one is killed. Blocks.

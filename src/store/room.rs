@@ -57,6 +57,9 @@ pub(super) struct Shared {
     pub(super) hot: Cache<Key, Arc<Archive>>,
     /// Whoever looks at the files is to stop.
     pub(super) closing: AtomicBool,
+    /// Held while the record of a sparse archive is written or goes: one is written many times, by whoever has chunks. Taken
+    /// before the shelf's lock.
+    pub(super) noting: Mutex<()>,
     pub(super) random: SystemRandom,
     pub(super) disk: Arc<Disk>,
 }
@@ -77,7 +80,7 @@ impl Shared {
         let (index, shelf) = (Index::new(layout.index()), Mutex::new(Shelved::new(budget)));
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
         let (closing, random) = (AtomicBool::new(false), SystemRandom::new());
-        Self { layout, mode, limits, index, shelf, hot, closing, random, disk }
+        Self { layout, mode, limits, index, shelf, hot, closing, noting: Mutex::default(), random, disk }
     }
 
     /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
@@ -269,9 +272,8 @@ impl Shared {
 
     /// Unlinks an archive's files, record first: without one, an archive is none.
     pub(super) fn unlink(&self, key: Key, slot: Option<Slot>) {
-        if let Some(slot) = slot
-            && self.shelf.lock().partial.remove(&slot.id)
-        {
+        let is_sparse = slot.is_some_and(|slot| self.shelf.lock().partial.remove(&slot.id));
+        if let Some(slot) = slot.filter(|_| is_sparse) {
             return self.remove_partial(key, slot.id);
         }
         for path in

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::rand::SecureRandom;
@@ -99,19 +100,32 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes down which chunks an archive has.
+    /// Writes down which chunks an archive has that nobody can find yet.
+    pub(super) fn note_unplaced(&self, archive: &Archive) -> Result<(), Error> {
+        let _turn = self.noting.lock();
+        self.write_partial(&archive.record_now(None), false)
+    }
+
+    /// Writes down which chunks an archive has, unless it has left the store or become whole: then its record is gone, or
+    /// isn't this one any more.
     pub(super) fn note(&self, archive: &Archive) -> Result<(), Error> {
+        let _turn = self.noting.lock();
+        if !archive.is_sparse() || archive.is_retired() {
+            return Ok(());
+        }
         self.write_partial(&archive.record_now(None), false)
     }
 
     /// The same of an archive that is arriving.
     pub(super) fn note_draft(&self, record: &Record) -> Result<(), Error> {
+        let _turn = self.noting.lock();
         self.write_partial(record, false)
     }
 
+    /// Called by one at a time.
     fn write_partial(&self, record: &Record, sync: bool) -> Result<(), Error> {
         let path = self.layout.partial_rec(record.key, record.id);
-        let aside = path.with_extension("new");
+        let aside = aside(&path);
         let encoded = record.encode()?;
         let write = || {
             let file = File::create(&aside)?;
@@ -131,7 +145,7 @@ impl Shared {
         now: u64,
     ) -> Result<Option<Slot>, Error> {
         let (key, id) = (record.key, record.id);
-        self.write_partial(&record, false)?;
+        self.note_draft(&record)?;
         draft.was_rested();
         let zip = self.layout.partial_zip(key, id);
         if draft.path() != zip {
@@ -163,6 +177,8 @@ impl Shared {
         let overhead = to_u64(record.encode()?.len());
         self.layout.make_shard(key).map_err(io("store"))?;
         sparse.data().file().sync_all().map_err(io("sync"))?;
+        // Nobody writes down how much of it is here from now on: its record says that it is whole.
+        let turn = self.noting.lock();
         self.write_partial(&record, true)?;
         let bytes = record.length.saturating_add(overhead);
         let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now, marks: record.facts.marks() };
@@ -183,6 +199,7 @@ impl Shared {
         shelved.shelf.place(key, slot);
         shelved.open.insert(id, Arc::downgrade(&whole));
         drop(shelved);
+        drop(turn);
         layout::sync_directory(&self.layout.shard(key)).map_err(io("sync"))?;
         self.index.put(key, slot);
         self.hot.insert(key, Arc::clone(&whole));
@@ -195,6 +212,8 @@ impl Shared {
     pub(super) fn adopt_partial(&self) -> io::Result<()> {
         let archives = layout::list(&self.layout.partial())?;
         for ((key, id), found) in archives {
+            // A record that wasn't written to its end.
+            let _ = fs::remove_file(aside(&self.layout.partial_rec(key, id)));
             match self.read_partial(key, id).filter(|_| found.both()) {
                 Some(Ok(slot)) => self.adopt_sparse(key, slot),
                 Some(Err(reason @ BadRecord::Version(_))) => {
@@ -261,13 +280,19 @@ impl Shared {
         Ok(Arc::new(Archive::new(record, slot.bytes, data, chunks, Arc::default(), Arc::clone(self))))
     }
 
-    /// Removes the files of a sparse archive.
+    /// Removes the files of a sparse archive. Not under the shelf's lock.
     pub(super) fn remove_partial(&self, key: Key, id: ArchiveId) {
+        let _turn = self.noting.lock();
         for path in [self.layout.partial_rec(key, id), self.layout.partial_zip(key, id)] {
             // What can't be removed now is found again at the next start.
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Where a record is written before it takes its place.
+fn aside(record: &Path) -> PathBuf {
+    record.with_extension("new")
 }
 
 /// The beginning of a draft as a record: its whole chunks.

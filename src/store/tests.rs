@@ -1,6 +1,7 @@
 //! The store against a real directory.
 
 mod recovery;
+mod sparse;
 
 use super::shelf::NoRoom;
 use super::*;

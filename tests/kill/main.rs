@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod damaged;
+mod dice;
 mod killed;
+mod load;
 mod memory;
+mod moments;
+mod pool;
 mod process;
 mod refused;
 mod reloaded;

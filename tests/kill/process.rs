@@ -83,6 +83,13 @@ impl Process {
         }
     }
 
+    /// The metrics page.
+    pub(crate) fn metrics(&self) -> String {
+        let mut page = Download::new(self.admin, "GET", "/metrics", &[]);
+        assert_eq!(page.head(), 200);
+        String::from_utf8(page.rest().unwrap()).unwrap()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -157,7 +164,7 @@ fn listening(log: &mut impl BufRead, message: &str) -> SocketAddr {
     panic!("it ended without a word of {message}");
 }
 
-/// A GitLab with jobs whose archives alice may read.
+/// A GitLab with jobs whose archives alice may read and delete.
 pub(crate) struct Town {
     pub(crate) runtime: Runtime,
     pub(crate) gitlab: GitLab,
@@ -176,8 +183,8 @@ impl Town {
         let gitlab = runtime.block_on(GitLab::start(Setup::default().storage(storage))).unwrap();
         let alice = gitlab.user("alice");
         let project = gitlab.project("group/project", Visibility::Private);
-        gitlab.member(project, alice, Level::Developer);
-        let token = gitlab.personal_token(alice, Scope::ReadApi);
+        gitlab.member(project, alice, Level::Maintainer);
+        let token = gitlab.personal_token(alice, Scope::Api);
         let redirects = matches!(storage, Storage::Redirect { .. });
         let mut town = Self { runtime, gitlab, project, token, redirects, jobs: Vec::new() };
         town.jobs = (1..=jobs).map(|seed| town.add(Archive::seeded(size, seed).unwrap())).collect();
@@ -190,7 +197,8 @@ impl Town {
         self.gitlab.set_listening(Server::Gitlab, listening).unwrap();
     }
 
-    fn add(&self, archive: Archive) -> (JobId, Archive) {
+    /// One more job with an archive.
+    pub(crate) fn add(&self, archive: Archive) -> (JobId, Archive) {
         let job = self.gitlab.job(self.project, JobStatus::Success);
         self.gitlab.put_archive(job, archive.clone());
         (job, archive)

@@ -82,3 +82,110 @@ async fn the_least_recently_used_archive_makes_room() {
     assert_eq!(again.cache(), "larder; fwd=miss; stored");
     assert!(again.body == archive(MIB, 2).bytes().unwrap());
 }
+
+/// What a client gets in the end, who follows GitLab's redirect to its object store where larder has no room.
+async fn in_the_end(url: String, token: String, range: Option<String>) -> (Reply, Option<Reply>) {
+    let mut fields = vec![("private-token", &*token)];
+    fields.extend(range.as_deref().map(|range| ("range", range)));
+    let reply = get(&url, &fields).await;
+    if reply.status != 302 {
+        return (reply, None);
+    }
+    let fields: Vec<_> = range.as_deref().map(|range| ("range", range)).into_iter().collect();
+    let object = get(reply.field("location").unwrap(), &fields).await;
+    (reply, Some(object))
+}
+
+/// Waits until the store holds no more than its budget: what was read last is let go of after its last byte.
+async fn within(larder: &Larder, budget: u64, context: &str) {
+    let url = format!("http://{}/metrics", larder.admin);
+    let settled = async {
+        loop {
+            let page = get(&url, &[]).await.body;
+            let page = std::str::from_utf8(&page).unwrap();
+            let line = page.lines().find_map(|line| line.strip_prefix("larder_store_size_bytes "));
+            if line.unwrap().parse::<f64>().unwrap() <= f64::from(u32::try_from(budget).unwrap()) {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), settled).await.is_ok(), "{context}");
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_for_a_store_that_holds_ten_all_get_theirs() {
+    for storage in MODES {
+        let budget = 10 * MIB + (64 << 10);
+        let scene = Scene::with(storage, archive(MIB, 0), |config| config.store.max_size = budget).await;
+        let jobs = (1..=100).map(|seed| {
+            let (job, archive) = (scene.gitlab.job(scene.project, JobStatus::Success), archive(MIB, seed));
+            scene.gitlab.put_archive(job, archive.clone());
+            let url = through(&scene.gitlab, &scene.larder, &scene.gitlab.archive_url(job));
+            (url, archive)
+        });
+        let jobs: Vec<(String, Archive)> = jobs.collect();
+        // Full to begin with, of archives that nobody reads.
+        for (url, archive) in &jobs[..10] {
+            let reply = get(url, &[("private-token", &scene.token)]).await;
+            assert!(reply.body == archive.bytes().unwrap(), "{storage:?}");
+        }
+        let asking = jobs.iter().rev().map(|(url, archive)| {
+            let (url, token, archive) = (url.clone(), scene.token.clone(), archive.clone());
+            async move {
+                let (reply, object) = in_the_end(url, token, None).await;
+                let last = object.as_ref().unwrap_or(&reply);
+                let right = last.whole && last.status == 200 && last.body == archive.bytes().unwrap();
+                (right, reply.status.as_u16(), reply.cache().to_owned())
+            }
+        });
+        let all: tokio::task::JoinSet<_> = asking.collect();
+        let all = tokio::time::timeout(Duration::from_secs(60), all.join_all()).await.expect("no deadlock");
+        let wrong: Vec<_> = all.iter().filter(|(right, ..)| !right).collect();
+        assert!(wrong.is_empty(), "{storage:?}: {wrong:?}");
+        let stored = all.iter().filter(|(.., cache)| cache == "larder; fwd=miss; stored").count();
+        assert!(stored >= 10, "{storage:?}: only {stored} were stored");
+        within(&scene.larder, budget, &format!("{storage:?}")).await;
+        // The store is as good as before.
+        let (url, archive) = &jobs[50];
+        let again = get(url, &[("private-token", &scene.token)]).await;
+        assert!(
+            again.body == archive.bytes().unwrap() && again.cache() != "larder; fwd=bypass; detail=no-room"
+        );
+    }
+}
+
+#[tokio::test]
+async fn ranges_of_long_archives_at_a_full_budget_come_whole() {
+    for storage in MODES {
+        let budget = 16 * MIB;
+        let scene = Scene::with(storage, archive(80 * MIB, 1), |config| config.store.max_size = budget).await;
+        let other = scene.gitlab.job(scene.project, JobStatus::Success);
+        let archives = [scene.archive.clone(), archive(80 * MIB + 999, 2)];
+        scene.gitlab.put_archive(other, archives[1].clone());
+        let urls = [scene.job, other].map(|job| scene.gitlab.archive_url(job));
+        let urls = urls.map(|url| through(&scene.gitlab, &scene.larder, &url));
+        for turn in 0..8 {
+            let asking = (0..6_u64).map(|n| {
+                let which = usize::from(n % 2 == 0);
+                let (url, archive) = (urls[which].clone(), archives[which].clone());
+                let (token, from) = (scene.token.clone(), (n * 13 + turn * 7) % 78 * MIB + 17);
+                async move {
+                    let range = Some(format!("bytes={from}-{}", from + MIB - 1));
+                    let (reply, object) = in_the_end(url, token, range).await;
+                    let last = object.as_ref().unwrap_or(&reply);
+                    let part = archive.read_at(from, 1 << 20).unwrap();
+                    // Where the store has no room, whoever asked for a part may get all.
+                    let all = last.status == 200 && last.body == archive.bytes().unwrap();
+                    let right = last.whole && (last.status == 206 && last.body == part || all);
+                    (right, reply.status.as_u16(), reply.cache().to_owned(), from, last.body.len())
+                }
+            });
+            let all: tokio::task::JoinSet<_> = asking.collect();
+            let all =
+                tokio::time::timeout(Duration::from_secs(60), all.join_all()).await.expect("no deadlock");
+            let wrong: Vec<_> = all.iter().filter(|(right, ..)| !right).collect();
+            assert!(wrong.is_empty(), "{storage:?} {turn}: {wrong:?}");
+        }
+        within(&scene.larder, budget, &format!("{storage:?}")).await;
+    }
+}

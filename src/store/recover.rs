@@ -153,7 +153,10 @@ impl Pass {
             // Too many open files, or a disk that may be well tomorrow.
             Err(Unfit::Io(error)) => return self.tally.unreadable(&shared.layout.rec(key, id), &error),
         };
-        let rival = shared.shelf.lock().shelf.find(key);
+        let shelved = shared.shelf.lock();
+        // A sparse one's files lie elsewhere, and were looked at before anything else.
+        let rival = shelved.shelf.find(key).filter(|rival| !shelved.partial.contains(&rival.id));
+        drop(shelved);
         if let Some(rival) = rival
             && matches!(shared.layout.is_whole(key, rival.id), Ok(false))
         {

@@ -258,3 +258,25 @@ async fn an_archive_that_has_left_isnt_written_down_any_more() {
     drop(archive);
     case.compare().await;
 }
+
+#[tokio::test]
+async fn a_sparse_archive_stays_though_an_older_whole_one_of_its_job_was_left() {
+    let mut case = Case::new();
+    let (dir, layout) = (tempfile::tempdir().unwrap(), case.bench().shared_layout());
+    let older = case.bench().fill(1, &pattern(1000)).await.unwrap().id();
+    let files = [layout.zip(key(1), older), layout.rec(key(1), older)];
+    let copy = |file: &PathBuf| dir.path().join(file.file_name().unwrap());
+    for file in &files {
+        fs::copy(file, copy(file)).unwrap();
+    }
+    case.seeds = 10;
+    case.begin(1);
+    case.fetch(1, 0, 1, 1).await;
+    case.note(1).await;
+    // Killed before the older one's files were removed.
+    for file in &files {
+        fs::copy(copy(file), file).unwrap();
+    }
+    case.act(1, Deed::Reopen).await;
+    case.compare().await;
+}

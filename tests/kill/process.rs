@@ -27,7 +27,7 @@ pub(crate) fn spawn(command: &mut Command) -> Child {
 /// A running larder. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    lines: Receiver<Value>,
+    lines: Mutex<Receiver<Value>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -70,13 +70,18 @@ impl Process {
                 let _ = serde_json::from_str(&line).map(|line| tell.send(line));
             }
         });
-        Self { child, lines, address, admin }
+        Self { child, lines: Mutex::new(lines), address, admin }
     }
 
     /// Waits for a line of the log with this message.
     pub(crate) fn said(&self, message: &str) -> serde_json::Value {
         loop {
-            let line = self.lines.recv().unwrap_or_else(|_| panic!("it ended without a word of {message}"));
+            let line = self
+                .lines
+                .lock()
+                .unwrap()
+                .recv()
+                .unwrap_or_else(|_| panic!("it ended without a word of {message}"));
             if line["message"] == message {
                 return line;
             }
@@ -120,7 +125,7 @@ impl Process {
     pub(crate) fn finish(mut self) -> Vec<Value> {
         self.terminate();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        self.lines.iter().collect()
+        self.lines.lock().unwrap().iter().collect()
     }
 
     /// Its process ID.

@@ -58,7 +58,7 @@ impl Fills {
     ) -> io::Result<()> {
         let first = range.start..(range.start + 1).min(range.end);
         for _ in 0..TURNS {
-            self.begin_span(asker, archive, &range);
+            self.begin_span(asker, archive, &range).await?;
             match archive.arrived(&first).await {
                 Ok(()) => return Ok(()),
                 Err(error) if archive.is_retired() => return Err(error),
@@ -84,17 +84,41 @@ impl Fills {
         Ok(())
     }
 
-    /// Begins to fetch what nobody fetches of a range; then all, if so much is wanted.
-    fn begin_span(self: &Arc<Self>, asker: &Asker, archive: &Arc<Archive>, range: &Range<u64>) {
-        while let Some(claim) = archive.claim(range) {
-            self.spawn_span(asker, claim);
-        }
+    /// Begins to fetch what nobody fetches of a range, once there is room for all of that; an error if there isn't. Then all,
+    /// if so much is wanted.
+    pub async fn begin_span(
+        self: &Arc<Self>,
+        asker: &Asker,
+        archive: &Arc<Archive>,
+        range: &Range<u64>,
+    ) -> io::Result<()> {
+        self.begin_claims(asker, archive, range).await?;
         let (wanted, all) = archive.wanted();
         if archive.record().length <= WHOLE_UP_TO || wanted.saturating_mul(SHARE) > all {
-            while let Some(claim) = archive.claim(&(0..archive.record().length)) {
-                self.spawn_span(asker, claim);
-            }
+            // Where there is no room for all, parts have to do.
+            let _ = self.begin_claims(asker, archive, &(0..archive.record().length)).await;
         }
+        Ok(())
+    }
+
+    async fn begin_claims(
+        self: &Arc<Self>,
+        asker: &Asker,
+        archive: &Arc<Archive>,
+        range: &Range<u64>,
+    ) -> io::Result<()> {
+        let mut claims: Vec<Claim> = std::iter::from_fn(|| archive.claim(range)).collect();
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let reserved = crate::rt::blocking(move || {
+            claims.iter_mut().try_for_each(Claim::reserve)?;
+            Ok::<_, crate::store::Error>(claims)
+        });
+        for claim in reserved.await?.map_err(io::Error::other)? {
+            self.spawn_span(asker, claim);
+        }
+        Ok(())
     }
 
     fn spawn_span(self: &Arc<Self>, asker: &Asker, claim: Claim) {

@@ -1,6 +1,7 @@
 //! Somebody wants an archive.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, header};
@@ -23,6 +24,9 @@ use crate::upstream;
 const LOOKS: usize = 4;
 
 pub(super) type Answer = (Outcome, Response<Body>);
+
+/// Ranges of an answer of which not all is here.
+type Lacked = RefCell<Vec<Range<u64>>>;
 
 /// What one look came to.
 pub(super) enum Step {
@@ -154,7 +158,7 @@ impl Asking<'_> {
             entry: None,
         };
         match self.admit(subject).await {
-            Ok(granted) => self.hit(archive, granted).into(),
+            Ok(granted) => self.hit(archive, granted).await,
             Err(Turned::Other(other)) => Box::pin(self.replaced(archive, &other)).await,
             Err(Turned::Step(step)) => step,
         }
@@ -169,7 +173,21 @@ impl Asking<'_> {
         Step::Other(archive.id())
     }
 
-    fn hit(&self, archive: &Arc<Archive>, granted: Granted) -> Answer {
+    /// An archive's answer; what it lacks of that is on its way then. Where there is no room for it, GitLab's own.
+    async fn hit(&self, archive: &Arc<Archive>, granted: Granted) -> Step {
+        let lacked = Lacked::default();
+        let answer = self.stored(archive, granted, &lacked);
+        for range in lacked.into_inner() {
+            let begun = Box::pin(self.proxy.fills.begin_span(&self.asker(), archive, &range)).await;
+            if let Err(error) = begun {
+                tracing::debug!(%error, "a part of an archive is left to GitLab");
+                return Step::Pass(Outcome::NoRoom);
+            }
+        }
+        answer.into()
+    }
+
+    fn stored(&self, archive: &Arc<Archive>, granted: Granted, lacked: &Lacked) -> Answer {
         let class = self.question.class;
         let fresh = granted.said.map(|said| learn(archive, class, said));
         let record = archive.record();
@@ -182,17 +200,18 @@ impl Asking<'_> {
             age: Some(self.exchange.started.since(granted.grant.asked_at())),
             ranges: true,
         };
-        let lacked = Cell::new(false);
         let source = |range: serve::Span| {
             let range = range.within(record.length);
-            lacked.set(lacked.get() || archive.have(&range) != Have::All);
+            if archive.have(&range) != Have::All {
+                lacked.borrow_mut().push(range.clone());
+            }
             let slices = archive.slices(&granted.grant, range)?;
             // Nothing is left to be found damaged where all was compared.
             let mender = (!archive.is_compared()).then(|| Box::new(self.mender()));
             Some(Body::Slices(Sound::new(slices, mender)))
         };
         let response = serve::respond(self.exchange.request(), entity, source);
-        (if lacked.get() { Outcome::Partial } else { Outcome::Hit }, response)
+        (if lacked.borrow().is_empty() { Outcome::Hit } else { Outcome::Partial }, response)
     }
 
     /// What is damaged of an archive is fetched again in this caller's name.

@@ -143,19 +143,33 @@ impl Archive {
         Record { facts, chunks: self.chunks.sums(), present, ..self.record.clone() }
     }
 
-    /// Puts a claimed chunk in. Blocks.
+    /// Takes room for bytes to come. Blocks.
+    pub(in crate::store) fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        self.shared.make_room(bytes)
+    }
+
+    pub(in crate::store) fn unreserve(&self, bytes: u64) {
+        if bytes > 0 {
+            self.shared.shelf.lock().shelf.release(bytes);
+        }
+    }
+
+    /// Puts a claimed chunk in, for which room was taken: it is this archive's from now on, or given back. Blocks.
     pub(in crate::store) fn put(&self, chunk: u64, bytes: &[u8]) -> Result<(), Error> {
         let range = self.chunks.bytes(chunk);
-        if to_u64(bytes.len()) != range.end - range.start {
-            return Err(Error::TooShort);
-        }
-        self.shared.grow(self, to_u64(bytes.len()))?;
-        let written = self.data.file().write_all_at(bytes, range.start);
+        let length = range.end - range.start;
+        let written = if to_u64(bytes.len()) == length {
+            self.data.file().write_all_at(bytes, range.start)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        };
         written.map_err(|reason| {
+            self.unreserve(length);
             let error = Error::io("write", reason);
             self.shared.disk.failed(&error);
             error
         })?;
+        self.shared.grow(self, length);
         self.chunks.came(chunk, sum_of(bytes));
         if let Some(gaps) = &self.gaps {
             gaps.came(chunk);

@@ -25,8 +25,9 @@ use crate::telemetry::metrics::Fill;
 /// the whole directory of some thousand entries.
 const FIRST: u64 = 256 << 10;
 
-/// Longest directory that is fetched apart, some 800,000 entries; a longer one isn't worth it.
-const LONGEST_DIRECTORY: u64 = 64 << 20;
+/// Longest directory that an archive is begun with, some 50,000 entries: it is held in memory until it is on the disk, by as
+/// many as begin at once.
+const LONGEST_DIRECTORY: u64 = 4 << 20;
 
 impl Fills {
     /// Begins an archive with its end. `None`: it can't be had in parts, or isn't worth it; the leader's flight goes on with
@@ -168,9 +169,6 @@ impl Fills {
         let begins =
             crate::rt::blocking(move || archive::directory_begins_at(&Eyes(&looked_at), length)).await?;
         let begins = begins.map_err(io::Error::other)?;
-        if length.saturating_sub(begins) > LONGEST_DIRECTORY {
-            return Err(io::Error::other("the zip directory is too long"));
-        }
         self.ensure(asker, archive, begins..length).await
     }
 }

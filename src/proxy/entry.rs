@@ -91,15 +91,13 @@ impl Asking<'_> {
         };
         let lacked = archive.is_sparse() && !self.is_here(&archive, &asked.name).await;
         if lacked && let Err(error) = self.fetch_entry(&archive, &asked.name).await {
-            tracing::debug!(%error, "an entry is left to GitLab");
-            return Step::Missed(Some(archive.id()));
+            return left_missing(&error);
         }
         let Some(entry) = self.proxy.entries.find(&archive, &asked.name).await else {
             return Step::Pass(Outcome::NotArchive);
         };
         if lacked && let Err(error) = self.fetch_data(&archive, &entry).await {
-            tracing::debug!(%error, "an entry is left to GitLab");
-            return Step::Missed(Some(archive.id()));
+            return left_missing(&error);
         }
         let facts = self.recognised(&archive).await;
         let subject = Subject {
@@ -227,6 +225,13 @@ impl Asking<'_> {
 fn left(error: &io::Error) -> Step {
     tracing::debug!(%error, "an entry is left to GitLab");
     Step::Pass(Outcome::NotArchive)
+}
+
+/// What is missing of it can't be fetched in this caller's name, or finds no room: GitLab's own answer, and what is held stays
+/// as it is.
+fn left_missing(error: &io::Error) -> Step {
+    tracing::debug!(%error, "an entry is left to GitLab");
+    Step::Pass(Outcome::Missed)
 }
 
 /// Slices that were compared on their way to be unpacked: damage since then breaks them off.

@@ -277,11 +277,11 @@ impl Writer {
         }
         let (again, new) = bytes.split_at(to_usize(self.at.saturating_sub(self.next)).min(bytes.len()));
         self.compare(again)?;
-        self.next += to_u64(again.len());
         if !new.is_empty() {
             self.append(new)?;
-            self.next = self.at;
         }
+        // Not before: of what couldn't be written it is known where it belongs.
+        self.next = end;
         Ok(())
     }
 

@@ -188,8 +188,10 @@ impl Shared {
             return Ok(None);
         }
         // Two renames under the lock: whoever takes it out finds its files in one place or the other.
-        fs::rename(self.layout.partial_zip(key, id), self.layout.zip(key, id)).map_err(io("store"))?;
-        fs::rename(self.layout.partial_rec(key, id), self.layout.rec(key, id)).map_err(io("store"))?;
+        let (from, to) = (self.layout.partial_zip(key, id), self.layout.zip(key, id));
+        fs::rename(&from, &to).map_err(io("store"))?;
+        let renamed = fs::rename(self.layout.partial_rec(key, id), self.layout.rec(key, id));
+        renamed.inspect_err(|_| drop(fs::rename(&to, &from))).map_err(io("store"))?;
         shelved.partial.remove(&id);
         let before = sparse.hand_over(&whole);
         shelved.shelf.take(bytes);

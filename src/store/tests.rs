@@ -155,6 +155,27 @@ async fn an_overtaken_draft_is_not_stored_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn of_a_frame_that_comes_again_in_part_only_the_rest_is_unwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { max_object: Some(1_000), ..settings(dir.path(), 100 << 20) };
+    let store = Store::open(&settings, "test", Clock::manual(1)).unwrap();
+    let draft = store.draft(key(1), None).await.unwrap();
+    let (mut writer, bytes) = (draft.writer(), pattern(1_200));
+    writer.write(&bytes[..600]).unwrap();
+    writer.go_on_at(500);
+    let frame = bytes::Bytes::copy_from_slice(&bytes[500..]);
+    assert!(matches!(writer.write(&frame), Err(Error::NoRoom(_))), "longer than any may be");
+    assert_eq!(writer.written(), 600);
+    assert_eq!(writer.unwritten(&frame), bytes[600..], "what was written before isn't sent twice");
+    writer.go_on_at(550);
+    writer.write(&bytes[550..700]).unwrap();
+    assert_eq!(writer.written(), 700);
+    writer.go_on_at(600);
+    let other = vec![0; 50];
+    assert!(matches!(writer.write(&other), Err(Error::OtherBytes)));
+}
+
+#[tokio::test]
 async fn the_budget_holds_and_readers_finish() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::new(dir.path(), 3_000_000);

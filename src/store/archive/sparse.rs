@@ -12,7 +12,7 @@ use crate::num::to_u64;
 use crate::store::chunks::{Chunks, sum_of};
 use crate::store::claim::Claim;
 use crate::store::gaps::{Gaps, Have};
-use crate::store::record::{CHUNK, Record};
+use crate::store::record::{self, CHUNK, Record};
 use crate::store::{Error, presence::Presence};
 
 /// What is asked for isn't here, or isn't known to be right yet.
@@ -125,8 +125,18 @@ impl Archive {
         })
     }
 
+    /// The SHA-256 of all its bytes, each chunk compared with its checksum on the way; one that is damaged is missing from
+    /// then on. Blocks.
+    pub fn digest(&self) -> io::Result<Sha256> {
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        for chunk in 0..to_u64(record::chunks_of(self.record.length)) {
+            digest.update(&self.chunk(chunk)?);
+        }
+        Ok(Sha256::new(digest.finish().as_ref().try_into().unwrap_or_default()))
+    }
+
     /// Compares a chunk with its checksum and returns its bytes. Blocks.
-    pub fn chunk(&self, chunk: u64) -> io::Result<bytes::Bytes> {
+    pub(in crate::store) fn chunk(&self, chunk: u64) -> io::Result<bytes::Bytes> {
         self.sound(chunk).map_err(|unsound| {
             if let Some(gaps) = &self.gaps {
                 gaps.lost(chunk);

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import asdict
 
 import load
-from servers import Larder, Nginx, StandIn, Varnish, has_varnish, versions
+from servers import PASSING, Certificate, Files, Larder, Nginx, StandIn, Varnish, has_varnish, versions
 
 
 # What larder is to be at least, as a ratio of bytes a second.
@@ -26,7 +26,16 @@ GOALS = {
     ("100MiB", "nginx"): 1.5,
     ("100MiB", "Varnish"): 0.9,
     ("a 4 KiB file", "nginx"): 1.0,
+    ("300B", "nginx"): 0.9,
+    ("64KiB passing", "nginx"): 1.3,
+    ("100MiB passing", "nginx"): 1.3,
+    ("300B, TLS", "nginx"): 1.0,
+    ("64KiB passing, TLS", "nginx"): 1.0,
+    ("100MiB passing, TLS", "nginx"): 1.0,
 }
+
+# What passes: an answer of the API, a page, a package.
+PASSED = {"300B": 300, "64KiB passing": 64 << 10, "100MiB passing": 100 << 20}
 
 
 def arguments():
@@ -35,6 +44,7 @@ def arguments():
     parser.add_argument("--sizes", default="64KiB,1MiB,100MiB", help="of hot archives; none: '' [%(default)s]")
     parser.add_argument("--wrk", default="-t1 -c16 -d5s", help="wrk's arguments [%(default)s]")
     parser.add_argument("--no-file", action="store_true", help="leave out one file of a hot archive")
+    parser.add_argument("--no-passing", action="store_true", help="leave out what only passes")
     parser.add_argument("--cold", default="256MiB", help="size of the cold archive; none: '' [%(default)s]")
     parser.add_argument("--logs", action="store_true", help="let larder and nginx write a line a request")
     parser.add_argument("--no-varnish", action="store_true", help="leave Varnish out")
@@ -60,7 +70,7 @@ def hot(options, size, wanted=lambda gitlab: gitlab.jobs[0]):
         gitlab = begin(running, StandIn(home(), size, 1))
         contestants = [
             begin(running, Larder(home(), gitlab, "mapped", options.logs)),
-            begin(running, Nginx(home(), gitlab, options.logs)),
+            begin(running, Nginx(home(), gitlab.address, options.logs)),
             begin(running, Larder(home(), gitlab, "pread", options.logs)),
         ]
         if has_varnish() and not options.no_varnish:
@@ -83,7 +93,7 @@ def cold(options):
         gitlab = begin(running, StandIn(home(), options.cold, options.rounds + 1))
         contestants = [
             begin(running, Larder(home(), gitlab, "mapped", options.logs)),
-            begin(running, Nginx(home(), gitlab, options.logs)),
+            begin(running, Nginx(home(), gitlab.address, options.logs)),
         ]
         for server in contestants:
             load.cold(server, gitlab.jobs[-1], gitlab.credential)
@@ -91,6 +101,22 @@ def cold(options):
             options.rounds,
             contestants,
             lambda server, number: load.cold(server, gitlab.jobs[number], gitlab.credential),
+        )
+
+
+def passing(options, name, tls):
+    """What isn't an artifact, from a GitLab that is no slower than a file server."""
+    with contextlib.ExitStack() as running:
+        home = homes(running)
+        gitlab = begin(running, Files(home(), PASSED[name]))
+        certificate = Certificate(home()) if tls else None
+        contestants = [
+            begin(running, Larder(home(), gitlab, "mapped", options.logs, certificate)),
+            begin(running, Nginx(home(), gitlab.address, options.logs, PASSING, certificate)),
+        ]
+        wrk = shlex.split(options.wrk)
+        return rounds(
+            options.rounds, contestants, lambda server, _: load.hot(server, "/file", "Accept: */*", wrk)
         )
 
 
@@ -144,8 +170,8 @@ def main():
     if not has_varnish():
         print("Varnish is left out: varnishd or a C compiler isn't installed.\n")
     sizes = [size for size in options.sizes.split(",") if size]
-    if sizes or not options.no_file:
-        print("| hot archive | server | requests/s | GB/s | its CPU s per GB | larder (mapped) over it | goal |")
+    if sizes or not options.no_file or not options.no_passing:
+        print("| hot archive, or what passes | server | requests/s | GB/s | its CPU s per GB | larder (mapped) over it | goal |")
         print("|---|---|---|---|---|---|---|")
     for size in sizes:
         results = hot(options, size)
@@ -156,6 +182,12 @@ def main():
         results = hot(options, "1MiB", lambda gitlab: gitlab.file)
         kept["hot file"] = plain(results)
         report_hot("a 4 KiB file", results)
+    for tls in () if options.no_passing else (False, True):
+        for name in PASSED:
+            results = passing(options, name, tls)
+            what = f"{name}, TLS" if tls else name
+            kept[what] = plain(results)
+            report_hot(what, results)
     if options.cold:
         results = cold(options)
         kept[f"cold {options.cold}"] = plain(results)

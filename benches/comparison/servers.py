@@ -38,21 +38,32 @@ http {{
     proxy_cache_path {home}/cache levels=1:2 keys_zone=archives:16m max_size=16g inactive=1d use_temp_path=off;
     upstream gitlab {{ server {upstream}; keepalive 16; }}
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        location / {{
+        listen 127.0.0.1:{port} backlog=1024{tls};
+        location / {{ {location} }}
+    }}
+}}
+"""
+
+# What passes does so with nginx's own defaults for buffering.
+PASSING = """
             proxy_pass http://gitlab;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
+"""
+CACHING = (
+    PASSING
+    + """
             proxy_cache archives;
             proxy_cache_key $uri;
             proxy_cache_valid 200 1d;
             proxy_cache_lock on;
             proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;
             add_header X-Cache $upstream_cache_status;
-        }}
-    }}
-}}
+"""
+)
+SERVING = """
+            root {home}/files;
 """
 
 VCL = """
@@ -79,12 +90,17 @@ def free_port():
 class Server:
     """A process and those it starts. Left alone it costs nothing; its processor time is read from /proc."""
 
-    def __init__(self, name, command, home, output=None):
+    def __init__(self, name, command, home, output=None, environment=None):
         self.name = name
         self.home = home
         self.errors = open(Path(home, "output.log"), "w", encoding="utf-8")
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output or self.errors, stderr=self.errors, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output or self.errors,
+            stderr=self.errors,
+            text=True,
+            env=os.environ | (environment or {}),
         )
 
     def await_port(self, port):
@@ -149,7 +165,7 @@ class StandIn(Server):
 class Larder(Server):
     """larder, which looks a grant up for each request; GitLab's yes holds for an hour, so the load asks GitLab once."""
 
-    def __init__(self, home, gitlab, read, logs):
+    def __init__(self, home, gitlab, read, logs, certificate=None):
         port, self.admin = free_port(), free_port()
         command = [
             os.environ["LARDER_PROGRAM"],
@@ -163,10 +179,12 @@ class Larder(Server):
             "--log-format=json",
             f"--log-level={'info' if logs else 'warn'}",
         ]
-        os.environ["LARDER__CACHE__READ"] = read
-        super().__init__(f"larder ({read})", command, home)
-        del os.environ["LARDER__CACHE__READ"]
-        self.url = f"http://127.0.0.1:{port}"
+        environment = {"LARDER__CACHE__READ": read}
+        if certificate:
+            environment["LARDER__SERVER__TLS__CERT"] = certificate.chain
+            environment["LARDER__SERVER__TLS__KEY"] = certificate.key
+        super().__init__(f"larder ({read})", command, home, environment=environment)
+        self.url = f"{scheme(certificate)}://127.0.0.1:{port}"
         self.await_port(port)
 
     def settle(self):
@@ -178,24 +196,56 @@ class Larder(Server):
             time.sleep(0.01)
 
 
-class Nginx(Server):
-    """nginx with proxy_cache, which asks nobody about access."""
+class Certificate:
+    """A certificate for loopback that nobody trusts; P-256, as most have."""
 
-    def __init__(self, home, gitlab, logs):
+    def __init__(self, home):
+        self.chain, self.key = f"{home}/chain.pem", f"{home}/key.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+        command += ["-keyout", self.key, "-out", self.chain]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+def scheme(certificate):
+    """What an address begins with."""
+    return "https" if certificate else "http"
+
+
+class Nginx(Server):
+    """nginx: with proxy_cache, which asks nobody about access; as a proxy of what passes; or serving files."""
+
+    def __init__(self, home, upstream, logs=False, location=CACHING, certificate=None, name="nginx"):
         port = free_port()
+        tls = ""
+        if certificate:
+            tls = f" ssl; ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key}"
         config = NGINX.format(
             home=home,
             workers=os.cpu_count(),
             user="user root;" if os.geteuid() == 0 else "",
             access_log=f"{home}/access.log" if logs else "off",
-            upstream=gitlab.address,
+            upstream=upstream,
             port=port,
+            tls=tls,
+            location=location.format(home=home),
         )
         path = Path(home, "nginx.conf")
         path.write_text(config, encoding="utf-8")
-        super().__init__("nginx", ["nginx", "-p", home, "-c", str(path)], home)
-        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(name, ["nginx", "-p", home, "-c", str(path)], home)
+        self.address = f"127.0.0.1:{port}"
+        self.url = f"{scheme(certificate)}://{self.address}"
         self.await_port(port)
+
+
+class Files(Nginx):
+    """A GitLab of which only speed is asked: nginx with one file."""
+
+    def __init__(self, home, size):
+        path = Path(home, "files", "file")
+        path.parent.mkdir()
+        path.write_bytes(os.urandom(size))
+        super().__init__(home, "127.0.0.1:9", location=SERVING, name="GitLab")
 
 
 class Varnish(Server):

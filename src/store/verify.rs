@@ -1,10 +1,9 @@
 //! A look at every byte of a store that nobody uses.
 //!
 //! Every archive is compared with its record: both files are there, the record is whole, the length is right, and so is
-//! the checksum of each chunk. Nothing is changed unless that is asked for, and then what is damaged is removed, as a start
+//! the checksum of each chunk that the record says is here. Nothing is changed unless that is asked for, and then what is damaged is removed, as a start
 //! would remove what it can't adopt: the next download fetches it anew.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -12,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::chunks::is_sound;
-use super::layout::{self, Found, Layout};
+use super::layout::{self, Archives, Found, Layout};
 use super::record::{BadRecord, CHUNK, Record};
 use super::{Error, Settings};
 use crate::key::{ArchiveId, Key};
@@ -60,7 +59,7 @@ pub struct Damaged {
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// Archives that are as they were.
+    /// Archives that are as they were, sparse ones among them.
     pub sound: u64,
     /// Archives whose record was written by another version of larder: left alone.
     pub unknown: u64,
@@ -95,16 +94,16 @@ pub fn verify(
     let archives = list(&layout).map_err(fail)?;
     let of = to_u64(archives.len());
     let (mut verified, mut buffer) = (Verified::default(), Vec::new());
-    for (archives, ((key, id), found)) in (1..).zip(archives) {
-        match examine(&layout, key, id, found, &mut buffer) {
-            Ok(length) => {
+    for (archives, (files, found)) in (1..).zip(archives) {
+        match examine(&files, found, &mut buffer) {
+            Ok(compared) => {
                 verified.sound += 1;
-                verified.bytes = verified.bytes.saturating_add(length);
+                verified.bytes = verified.bytes.saturating_add(compared);
             }
             Err(Damage::Record(BadRecord::Version(_))) => verified.unknown += 1,
             Err(why) => {
-                let removed = repair && remove(&layout, key, id);
-                verified.damaged.push(Damaged { path: layout.zip(key, id), why, removed });
+                let removed = repair && remove(&files);
+                verified.damaged.push(Damaged { path: files.zip, why, removed });
             }
         }
         each(Step { archives, of, bytes: verified.bytes });
@@ -112,30 +111,52 @@ pub fn verify(
     Ok(verified)
 }
 
-fn list(layout: &Layout) -> io::Result<BTreeMap<(Key, ArchiveId), Found>> {
-    let mut archives = BTreeMap::new();
+/// All archives, the sparse ones last. One file of a sparse archive without the other isn't damage: larder was ended between
+/// the two, and its next start sweeps.
+fn list(layout: &Layout) -> io::Result<Vec<(Files, Found)>> {
+    let mut whole = Archives::new();
     for shard in fs::read_dir(layout.archives())? {
-        archives.extend(layout::list(&shard?.path())?);
+        whole.extend(layout::list(&shard?.path())?);
     }
-    Ok(archives)
+    let sparse = layout::list(&layout.partial())?.into_iter().filter(|(_, found)| found.both());
+    let whole = whole.into_iter().map(|((key, id), found)| (Files::whole(layout, key, id), found));
+    Ok(whole.chain(sparse.map(|((key, id), found)| (Files::sparse(layout, key, id), found))).collect())
 }
 
-/// Compares an archive with its record; returns its length.
-fn examine(
-    layout: &Layout,
-    key: Key,
-    id: ArchiveId,
-    found: Found,
-    buffer: &mut Vec<u8>,
-) -> Result<u64, Damage> {
+/// Compares an archive with its record; returns how many bytes were.
+fn examine(files: &Files, found: Found, buffer: &mut Vec<u8>) -> Result<u64, Damage> {
     match (found.zip, found.rec) {
         (true, true) => {}
         (true, false) => return Err(Damage::Missing("the record")),
         _ => return Err(Damage::Missing("the archive")),
     }
-    let subject = Subject::open(layout, key, id)?;
-    (0..subject.chunks()).try_for_each(|chunk| subject.compare(chunk, buffer))?;
-    Ok(subject.record.length)
+    let subject = Subject::open(files)?;
+    let mut compared = 0;
+    for chunk in (0..subject.chunks()).filter(|chunk| subject.has(*chunk)) {
+        subject.compare(chunk, buffer)?;
+        compared += to_u64(buffer.len());
+    }
+    Ok(compared)
+}
+
+/// An archive and where it lies.
+#[derive(Debug)]
+pub(super) struct Files {
+    key: Key,
+    id: ArchiveId,
+    zip: PathBuf,
+    rec: PathBuf,
+}
+
+impl Files {
+    /// Of one that is whole.
+    pub(super) fn whole(layout: &Layout, key: Key, id: ArchiveId) -> Self {
+        Self { key, id, zip: layout.zip(key, id), rec: layout.rec(key, id) }
+    }
+
+    fn sparse(layout: &Layout, key: Key, id: ArchiveId) -> Self {
+        Self { key, id, zip: layout.partial_zip(key, id), rec: layout.partial_rec(key, id) }
+    }
 }
 
 /// An archive's files, open to be compared.
@@ -147,12 +168,12 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Opens an archive of the right length beside a record that is its own.
-    pub(super) fn open(layout: &Layout, key: Key, id: ArchiveId) -> Result<Self, Damage> {
-        let record = Record::decode(&fs::read(layout.rec(key, id))?)?;
-        if record.key != key || record.id != id {
+    pub(super) fn open(files: &Files) -> Result<Self, Damage> {
+        let record = Record::decode(&fs::read(&files.rec)?)?;
+        if record.key != files.key || record.id != files.id {
             return Err(Damage::Foreign);
         }
-        let file = File::open(layout.zip(key, id))?;
+        let file = File::open(&files.zip)?;
         let length = file.metadata()?.len();
         if length != record.length {
             return Err(Damage::Length { found: length, recorded: record.length });
@@ -163,6 +184,11 @@ impl Subject {
     /// How many chunks it has.
     pub(super) const fn chunks(&self) -> usize {
         self.record.chunks.len()
+    }
+
+    /// Whether a chunk is here, by the record.
+    fn has(&self, chunk: usize) -> bool {
+        self.record.present.as_ref().is_none_or(|present| present.has(to_u64(chunk)))
     }
 
     /// The bytes of a chunk.
@@ -189,10 +215,10 @@ impl Subject {
 }
 
 /// Removes an archive's files, record first: without one, an archive is none.
-fn remove(layout: &Layout, key: Key, id: ArchiveId) -> bool {
+fn remove(files: &Files) -> bool {
     let gone = |path: &Path| match fs::remove_file(path) {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    gone(&layout.rec(key, id)) && gone(&layout.zip(key, id))
+    gone(&files.rec) && gone(&files.zip)
 }

@@ -25,7 +25,7 @@ impl Pass {
 
     /// The next shard: of this pass, or of the one that is due. A clock that was set back doesn't hold it up.
     pub(super) const fn next(&mut self, now: u64) -> Option<u16> {
-        if self.shard >= SHARDS {
+        if self.is_over() {
             let over = now < self.began || now - self.began >= EVERY;
             if !over {
                 return None;
@@ -34,6 +34,11 @@ impl Pass {
         }
         self.shard += 1;
         Some(self.shard - 1)
+    }
+
+    /// Whether its last shard was begun.
+    pub(super) const fn is_over(self) -> bool {
+        self.shard >= SHARDS
     }
 
     /// Whether an archive that was filled then is compared in this pass.

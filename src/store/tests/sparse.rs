@@ -280,3 +280,36 @@ async fn a_sparse_archive_stays_though_an_older_whole_one_of_its_job_was_left() 
     case.act(1, Deed::Reopen).await;
     case.compare().await;
 }
+
+#[tokio::test]
+async fn a_look_at_every_byte_takes_what_a_sparse_archive_has_and_nothing_else() {
+    let mut case = Case::new();
+    case.begin(1);
+    case.fetch(1, 1, 1, 1).await;
+    case.note(1).await;
+    let id = case.store().find(key(1)).await.unwrap().id();
+    let (zip, settings) =
+        (case.bench().shared_layout().partial_zip(key(1), id), settings(case.dir.path(), ROOM));
+    let bench = case.bench.take().unwrap();
+    bench.store.close();
+    drop(bench);
+    let flip = |at: u64| {
+        let mut bytes = fs::read(&zip).unwrap();
+        bytes[usize::try_from(at).unwrap()] ^= 4;
+        fs::write(&zip, bytes).unwrap();
+    };
+    for (at, repair, sound, damaged) in [
+        (CHUNK - 1, false, 1, 0),
+        (2 * CHUNK, false, 1, 0),
+        (CHUNK, false, 0, 1),
+        (CHUNK - 1, true, 0, 1),
+        (0, true, 0, 0),
+    ] {
+        if zip.exists() {
+            flip(at);
+        }
+        let found = verify::verify(&settings, "test", repair, |_| ()).unwrap();
+        assert_eq!((found.sound, found.damaged.len(), found.bytes), (sound, damaged, sound * CHUNK), "{at}");
+    }
+    assert!(!zip.exists());
+}

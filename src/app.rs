@@ -166,6 +166,7 @@ impl App {
             access,
             fills,
             entries: Entries::default(),
+            firsts: Arc::default(),
             types: Types::default(),
             serving: config.serving,
             tunnels: Arc::new(Tunnels::new(metrics.upgrades.clone())),

@@ -9,6 +9,8 @@ mod archive;
 mod body;
 mod door;
 mod entry;
+mod firsts;
+mod learn;
 mod mend;
 mod pass;
 mod recognise;
@@ -30,6 +32,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
 
 pub use body::Body;
+pub use firsts::Firsts;
 pub use report::Reported;
 pub use tunnel::{Seat, Tunnels};
 pub use types::Types;
@@ -105,6 +108,8 @@ pub struct Proxy {
     pub fills: Arc<Fills>,
     /// Single files of archives.
     pub entries: Entries,
+    /// Who is first to want a file of an archive that isn't held.
+    pub firsts: Arc<Firsts>,
     /// What GitLab was seen to say of files.
     pub types: Types,
     /// What the operator decides about answers.

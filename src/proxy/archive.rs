@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, header};
+use http::{Response, header};
 
 use super::body::Body;
+use super::entry::Turn;
+use super::learn::{kept, learn};
 use super::mend::{Mender, Sound};
 use super::serve::{self, Entity};
 use super::{Exchange, Proxy, answer, entry, is_head, pass};
 use crate::access::{Admission, Caller, Described, Granted, Other, Refusal, Said, Subject};
-use crate::fields::Kept;
 use crate::fill::{Arrival, Asker, Flight, Joined, Leader, Led, Stage};
 use crate::grant::Relation;
 use crate::key::ArchiveId;
@@ -55,19 +56,23 @@ pub(super) struct Asking<'a> {
     pub(super) caller: Caller,
     /// An archive that we hold and GitLab no longer has.
     pub(super) known: Option<ArchiveId>,
+    /// Whether it has waited for another request for a file of it.
+    pub(super) waited: bool,
 }
 
 /// Answers a request for an archive, or for an entry of one.
 pub(super) async fn answer(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answer {
     let caller = Caller::new(Arc::clone(&exchange.fields), exchange.client);
-    let mut asking = Asking { proxy, exchange: &exchange, question, caller, known: None };
+    let mut asking = Asking { proxy, exchange: &exchange, question, caller, known: None, waited: false };
     for _ in 0..LOOKS {
         match asking.look().await {
             Step::Answer(answer) => return *answer,
             Step::Pass(outcome) => return Box::pin(pass::read(proxy, exchange, outcome)).await,
             Step::Missed(known) => {
+                asking.known = known;
+                let Turn::Now(first) = asking.turn().await else { continue };
                 let Asking { question, caller, .. } = asking;
-                let miss = entry::Miss { question, caller, known };
+                let miss = entry::Miss { question, caller, known, first };
                 return Box::pin(entry::missed(proxy, exchange, miss)).await;
             }
             Step::Again => {}
@@ -357,25 +362,6 @@ impl Asking<'_> {
             return Step::Pass(Outcome::Refused);
         }
         (Outcome::Refused, answer::refusal(refusal)).into()
-    }
-}
-
-/// Notes what GitLab said of an archive besides yes; returns what belongs to this answer alone.
-pub(super) fn learn(archive: &Archive, class: Class, said: Said) -> HeaderMap {
-    let kept = kept(said.described, class, &archive.kept(class));
-    archive.learn(said.facts, class, kept);
-    said.fresh
-}
-
-/// How GitLab describes an archive now, if it says so; `known` is how it did before.
-fn kept(described: Described, class: Class, known: &Kept) -> Option<Kept> {
-    match described {
-        Described::By(kept) if kept.describes_nothing() && !class.is_entry() => None,
-        Described::Silent => None,
-        Described::By(kept) => Some(kept),
-        Described::Elsewhere(instead, protecting) => {
-            Some(known.redirected(instead.disposition, instead.kind, &protecting))
-        }
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
-use super::archive::{Answer, Asking, Step, Turned, learn};
+use super::archive::{Answer, Asking, Step, Turned};
 use super::body::{Body, Chain};
+use super::firsts::First;
+use super::learn::learn;
 use super::mend::Sound;
 use super::serve::{self, Entity};
 use super::{Exchange, OnFile, Proxy, pass};
@@ -35,12 +37,22 @@ pub(super) struct Miss {
     pub(super) question: Question,
     pub(super) caller: Caller,
     pub(super) known: Option<ArchiveId>,
+    /// Its being the first one; `None`: it was kept waiting by another, or begins nothing.
+    pub(super) first: Option<First>,
+}
+
+/// What a request for an entry of an archive that isn't held comes to.
+pub(super) enum Turn {
+    /// It goes to GitLab.
+    Now(Option<First>),
+    /// It has waited for another one, who may have begun the archive.
+    Waited,
 }
 
 /// GitLab's own answer goes out at once; the archive is fetched beside it, for those who ask next.
 pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, miss: Miss) -> Answer {
     let name = miss.question.entry.as_ref().map(|entry| entry.name.clone());
-    let wanted = exchange.parts.method == Method::GET && proxy.serving.on_file == OnFile::Archive;
+    let wanted = begins_archives(proxy, &exchange);
     let (outcome, response) = pass::read(proxy, exchange, Outcome::Missed).await;
     if let (Class::JobEntry, StatusCode::OK, Some(name)) = (miss.question.class, response.status(), &name) {
         proxy.types.learn(name, response.headers());
@@ -54,18 +66,31 @@ pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, miss: Miss) -
             longest: Some(WORTH_ANY.max(length.saturating_mul(WORTH_TIMES))),
             part: true,
         };
-        begin_beside(proxy, leader, miss.known, name.unwrap_or_default());
+        begin_beside(proxy, leader, (miss.known, miss.first), name.unwrap_or_default());
     }
     (outcome, response)
 }
 
+/// Whether an archive is begun beside the answer to a request for an entry of it.
+fn begins_archives(proxy: &Proxy, exchange: &Exchange) -> bool {
+    exchange.parts.method == Method::GET && proxy.serving.on_file == OnFile::Archive
+}
+
 /// Begins the archive of an entry that was just had from GitLab, with its end and that entry's own bytes, for those who ask
 /// next.
-fn begin_beside(proxy: &Arc<Proxy>, leader: Leader, known: Option<ArchiveId>, name: String) {
+fn begin_beside(
+    proxy: &Arc<Proxy>,
+    leader: Leader,
+    (known, first): (Option<ArchiveId>, Option<First>),
+    name: String,
+) {
     let proxy = Arc::clone(proxy);
     crate::rt::spawn(async move {
         let asker = Asker { caller: leader.caller.clone(), question: leader.question.clone() };
-        if !proxy.fills.begin_beside(leader, known).await {
+        let begun = proxy.fills.begin_beside(leader, known).await;
+        // Those who have waited fetch what they want of it themselves.
+        drop(first);
+        if !begun {
             return;
         }
         let Some(archive) = proxy.store.find(asker.question.key).await else {
@@ -85,6 +110,16 @@ struct Description {
 }
 
 impl Asking<'_> {
+    /// Lets one at a time be the first to want a file of an archive; the others wait for him, once.
+    pub(super) async fn turn(&mut self) -> Turn {
+        if self.waited || !begins_archives(self.proxy, self.exchange) {
+            return Turn::Now(None);
+        }
+        let first = self.proxy.firsts.be(self.question.key).await;
+        self.waited = true;
+        first.map_or(Turn::Waited, |first| Turn::Now(Some(first)))
+    }
+
     pub(super) async fn entry(&self, found: Option<Arc<Archive>>) -> Step {
         let (Some(archive), Some(asked)) = (found, &self.question.entry) else {
             return Step::Missed(self.known);

@@ -211,6 +211,43 @@ async fn a_crowd_of_ranges_fetches_each_byte_once() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_wants_one_file_of_a_cold_archive_moves_no_more_than_a_few_do() {
+    for storage in MODES {
+        let long = pages(9, 4 << 20);
+        let one = |n: u64| Member::stored(format!("{n}"), pages(n * 1000, 1 << 20));
+        let archive = (0..40).map(one).chain([Member::stored("long", long.clone())]).chain((40..80).map(one));
+        let scene = Scene::start(storage, Archive::runner(archive)).await;
+        let crowd: tokio::task::JoinSet<Reply> = (0..12)
+            .map(|_| {
+                let (url, token) = (entry(&scene, "long"), scene.token.clone());
+                async move { get(&url, &[("private-token", &*token)]).await }
+            })
+            .collect();
+        let replies = crowd.join_all().await;
+        assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == long), "{storage:?}");
+        let passed = replies.iter().filter(|reply| reply.cache() == "larder; fwd=miss").count();
+        assert_eq!(passed, 1, "{storage:?}");
+        // GitLab's own answer to the first; then one question, whose answer is cut off; the end, and the file to the bounds
+        // of its MiB.
+        let moved = scene.gitlab.counters().artifact_bytes();
+        assert!(moved <= (4 + 4 + 6) * MIB + (256 << 10), "{storage:?}: {moved}");
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_whom_gitlab_refuses_is_not_held_up() {
+    let scene = Scene::start(MODES[0], large()).await;
+    let stranger = scene.stranger();
+    let crowd: tokio::task::JoinSet<Reply> = (0..12)
+        .map(|_| {
+            let (url, token) = (entry(&scene, "small"), stranger.clone());
+            async move { get(&url, &[("private-token", &*token)]).await }
+        })
+        .collect();
+    assert!(crowd.join_all().await.iter().all(|reply| reply.status == 404));
+}
+
+#[tokio::test]
 async fn whoever_gitlab_refuses_gets_no_part() {
     for storage in MODES {
         let scene = Scene::start(storage, large()).await;

@@ -24,7 +24,7 @@ pub use share::Share;
 
 use super::layout;
 use super::record::BadRecord;
-use super::verify::{Damage, Files, Subject};
+use super::verify::{Damage, Paths, Subject};
 use super::{Archive, Store};
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
@@ -122,7 +122,7 @@ impl Scrub {
         if !self.pass.includes(slot.filled_at) {
             return None;
         }
-        match Subject::open(&Files::whole(&self.store.shared.layout, key, id)) {
+        match Subject::open(&Paths::whole(&self.store.shared.layout, key, id)) {
             Ok(subject) => {
                 pages::read_no_more_than_asked(subject.file());
                 Some(Current { key, id, subject, next: 0, damaged: false })

@@ -94,16 +94,16 @@ pub fn verify(
     let archives = list(&layout).map_err(fail)?;
     let of = to_u64(archives.len());
     let (mut verified, mut buffer) = (Verified::default(), Vec::new());
-    for (archives, (files, found)) in (1..).zip(archives) {
-        match examine(&files, found, &mut buffer) {
+    for (archives, (paths, found)) in (1..).zip(archives) {
+        match examine(&paths, found, &mut buffer) {
             Ok(compared) => {
                 verified.sound += 1;
                 verified.bytes = verified.bytes.saturating_add(compared);
             }
             Err(Damage::Record(BadRecord::Version(_))) => verified.unknown += 1,
             Err(why) => {
-                let removed = repair && remove(&files);
-                verified.damaged.push(Damaged { path: files.zip, why, removed });
+                let removed = repair && remove(&paths);
+                verified.damaged.push(Damaged { path: paths.zip, why, removed });
             }
         }
         each(Step { archives, of, bytes: verified.bytes });
@@ -113,24 +113,24 @@ pub fn verify(
 
 /// All archives, the sparse ones last. One file of a sparse archive without the other isn't damage: larder was ended between
 /// the two, and its next start sweeps.
-fn list(layout: &Layout) -> io::Result<Vec<(Files, Found)>> {
+fn list(layout: &Layout) -> io::Result<Vec<(Paths, Found)>> {
     let mut whole = Archives::new();
     for shard in fs::read_dir(layout.archives())? {
         whole.extend(layout::list(&shard?.path())?);
     }
     let sparse = layout::list(&layout.partial())?.into_iter().filter(|(_, found)| found.both());
-    let whole = whole.into_iter().map(|((key, id), found)| (Files::whole(layout, key, id), found));
-    Ok(whole.chain(sparse.map(|((key, id), found)| (Files::sparse(layout, key, id), found))).collect())
+    let whole = whole.into_iter().map(|((key, id), found)| (Paths::whole(layout, key, id), found));
+    Ok(whole.chain(sparse.map(|((key, id), found)| (Paths::sparse(layout, key, id), found))).collect())
 }
 
 /// Compares an archive with its record; returns how many bytes were.
-fn examine(files: &Files, found: Found, buffer: &mut Vec<u8>) -> Result<u64, Damage> {
+fn examine(paths: &Paths, found: Found, buffer: &mut Vec<u8>) -> Result<u64, Damage> {
     match (found.zip, found.rec) {
         (true, true) => {}
         (true, false) => return Err(Damage::Missing("the record")),
         _ => return Err(Damage::Missing("the archive")),
     }
-    let subject = Subject::open(files)?;
+    let subject = Subject::open(paths)?;
     let mut compared = 0;
     for chunk in (0..subject.chunks()).filter(|chunk| subject.has(*chunk)) {
         subject.compare(chunk, buffer)?;
@@ -141,14 +141,14 @@ fn examine(files: &Files, found: Found, buffer: &mut Vec<u8>) -> Result<u64, Dam
 
 /// An archive and where it lies.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct Paths {
     key: Key,
     id: ArchiveId,
     zip: PathBuf,
     rec: PathBuf,
 }
 
-impl Files {
+impl Paths {
     /// Of one that is whole.
     pub(super) fn whole(layout: &Layout, key: Key, id: ArchiveId) -> Self {
         Self { key, id, zip: layout.zip(key, id), rec: layout.rec(key, id) }
@@ -168,12 +168,12 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Opens an archive of the right length beside a record that is its own.
-    pub(super) fn open(files: &Files) -> Result<Self, Damage> {
-        let record = Record::decode(&fs::read(&files.rec)?)?;
-        if record.key != files.key || record.id != files.id {
+    pub(super) fn open(paths: &Paths) -> Result<Self, Damage> {
+        let record = Record::decode(&fs::read(&paths.rec)?)?;
+        if record.key != paths.key || record.id != paths.id {
             return Err(Damage::Foreign);
         }
-        let file = File::open(&files.zip)?;
+        let file = File::open(&paths.zip)?;
         let length = file.metadata()?.len();
         if length != record.length {
             return Err(Damage::Length { found: length, recorded: record.length });
@@ -215,10 +215,10 @@ impl Subject {
 }
 
 /// Removes an archive's files, record first: without one, an archive is none.
-fn remove(files: &Files) -> bool {
+fn remove(paths: &Paths) -> bool {
     let gone = |path: &Path| match fs::remove_file(path) {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    gone(&files.rec) && gone(&files.zip)
+    gone(&paths.rec) && gone(&paths.zip)
 }

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 # Only a hang takes this long; nothing waits for it otherwise.
 PATIENCE = 60
@@ -39,8 +40,8 @@ def until(condition):
 class Program:
     """A process whose output is read as it comes, so that it never waits for us."""
 
-    def __init__(self, command, output, stdin=subprocess.DEVNULL):
-        pipes = {output: subprocess.PIPE, "stdin": stdin, "env": ENVIRONMENT}
+    def __init__(self, command, output, stdin=subprocess.DEVNULL, environment=ENVIRONMENT):
+        pipes = {output: subprocess.PIPE, "stdin": stdin, "env": environment}
         self.process = subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **pipes)
         self.lines = []
         self._arriving = queue.Queue()
@@ -102,21 +103,26 @@ class StandIn(Program):
 
 
 class Larder(Program):
-    """larder in front of a GitLab."""
+    """larder in front of a GitLab, with `settings` by key."""
 
-    def __init__(self, upstream, cache_dir):
+    def __init__(self, upstream, cache_dir, settings=None, log_level="trace"):
         command = [
             os.environ["LARDER_PROGRAM"],
             "serve",
             f"--upstream={upstream}",
             f"--cache-dir={cache_dir}",
-            "--listen=127.0.0.1:0",
             "--admin-listen=127.0.0.1:0",
             "--log-format=json",
-            "--log-level=trace",
+            f"--log-level={log_level}",
         ]
-        super().__init__(command, "stderr")
-        self.url = f"http://{self._address('listening')}"
+        settings = {"server.listen": "127.0.0.1:0", **(settings or {})}
+        own = {f"LARDER__{key.upper().replace('.', '__')}": value for key, value in settings.items()}
+        super().__init__(command, "stderr", environment={**ENVIRONMENT, **own})
+        # One line for each listener, in their order.
+        addresses = [self._address("listening").removeprefix("plain:") for _ in settings["server.listen"].split(",")]
+        self.url = f"http://{addresses[0]}"
+        # With certificates the listeners but a `plain:` one speak TLS.
+        self.tls_url = f"https://{addresses[-1]}"
         self.admin_url = f"http://{self._address('admin listening')}"
 
     def _address(self, message):
@@ -132,6 +138,15 @@ class Larder(Program):
     def metrics(self):
         with DIRECT.open(f"{self.admin_url}/metrics", timeout=PATIENCE) as answer:
             return answer.read().decode()
+
+    def peak_memory(self):
+        """The most memory that it ever had, bytes: the kernel's word."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[1]) << 10
+
+    def descriptors(self):
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def answers(self):
         """How many requests ended how, by route and outcome."""

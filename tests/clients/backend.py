@@ -9,9 +9,12 @@ import subprocess
 import threading
 from types import SimpleNamespace
 
+import lfs
 from programs import ENVIRONMENT, PATIENCE
 
 USER, TOKEN = "gitlab-ci-token", "glcbt-64-jobtoken"
+
+ASKS = {"WWW-Authenticate": 'Basic realm="GitLab"'}
 
 # What is read or written at once.
 PIECE = 1 << 20
@@ -28,6 +31,8 @@ class Backend(http.server.ThreadingHTTPServer):
         self.root = root
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.seen = []
+        # Objects of LFS, and locks.
+        self.lfs = None
         # A status for uploads, and how many of their bytes are read before it is given.
         self.refusal = None
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
@@ -99,7 +104,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
     def handle_expect_100(self):
         """Whoever asks whether to send is told no in place of 100."""
         if self._is_upload() and self.server.refusal and self.server.refusal[1] == 0:
-            self._note(Body(self.rfile, self.headers), self.server.refusal[0], expected=True)
+            self.note(Body(self.rfile, self.headers), self.server.refusal[0], expected=True)
             self.answer(self.server.refusal[0], b"not this one", close=True)
             self.wfile.flush()
             return False
@@ -114,6 +119,9 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self._serve()
 
+    def do_PUT(self):
+        self._serve()
+
     def _is_upload(self):
         return self.command == "POST" and self.path.endswith("/git-receive-pack")
 
@@ -122,10 +130,14 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
         refusal = self.server.refusal
         if not self._is_known():
             # Whoever doesn't know yet sends no body worth reading.
-            self._note(body, 401)
-            self.answer(401, b"HTTP Basic: Access denied\n", {"WWW-Authenticate": 'Basic realm="GitLab"'}, close=True)
+            self.note(body, 401)
+            self.answer(401, b"HTTP Basic: Access denied\n", ASKS, close=True)
         elif self._is_upload() and refusal and self._reads_more_than(body, refusal[1]):
             self._refuse(body, refusal[0])
+        elif self.server.lfs and lfs.is_for(self.path):
+            status, content, kind = self.server.lfs.answer(self.command, self.path, self.headers, body)
+            self.note(body, status)
+            self.answer(status, content, {"Content-Type": kind})
         else:
             self._run(body)
 
@@ -144,14 +156,13 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
 
     def _refuse(self, body, status):
         """Says so while the client still sends, and reads on until it stops, lest a reset overtakes the answer."""
-        fields = {"WWW-Authenticate": 'Basic realm="GitLab"'} if status == 401 else {}
-        self.answer(status, b"not this one", fields, close=True)
+        self.answer(status, b"not this one", ASKS if status == 401 else {}, close=True)
         self.wfile.flush()
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             while piece := self.connection.recv(PIECE):
                 body.received += len(piece)
-        self._note(body, status)
+        self.note(body, status)
 
     def answer(self, status, content, fields=None, close=False):
         self.send_response(status)
@@ -163,7 +174,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _note(self, body, status, expected=False):
+    def note(self, body, status, expected=False):
         self.server.seen.append(
             SimpleNamespace(
                 request=f"{self.command} {self.path}",
@@ -173,6 +184,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
                 chunked=body.chunked,
                 received=body.received,
                 expected=expected or "Expect" in self.headers,
+                through_larder="Via" in self.headers,
             )
         )
 
@@ -225,6 +237,6 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.flush()
         sending.join()
-        self._note(body, status)
+        self.note(body, status)
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()

@@ -24,6 +24,7 @@ class Between(unittest.TestCase):
     storage = "local-sha256"
     job_count = 1
     size = 1 << 20
+    log_level = "trace"
 
     @classmethod
     def setUpClass(cls):
@@ -33,7 +34,7 @@ class Between(unittest.TestCase):
             cls.gitlab = StandIn(cls.storage, cls.job_count, cls.size, cls.files())
             starting.callback(cls.gitlab.stop)
             cls.fixture = cls.gitlab.fixture
-            cls.larder = Larder(cls.gitlab.url, cls.directory)
+            cls.larder = Larder(cls.gitlab.url, cls.directory, cls.settings(), cls.log_level)
             starting.callback(lambda: cls.larder.process.poll() is not None or cls.larder.stop())
             cls.jobs = iter(cls.fixture["jobs"])
             cls.personal = cls.fixture["personal_token"]
@@ -48,6 +49,11 @@ class Between(unittest.TestCase):
     def files(cls):
         """Archives of the test's own, as paths; `cls.scratch` is there for them."""
         return []
+
+    @classmethod
+    def settings(cls):
+        """larder's, by key, where a test wants others than the defaults."""
+        return {}
 
     def setUp(self):
         self.before = self.gitlab.archive_bytes()

@@ -16,6 +16,19 @@ HIT = "larder; hit"
 # What GitLab may send besides the archive for each request it gets: a probe's last KiB, or a redirect's text.
 SMALL = 2048
 
+# Fields whose value belongs to one answer, with those that larder adds.
+OF_ONE_ANSWER = {
+    "age",
+    "cache-status",
+    "date",
+    "ratelimit-observed",
+    "ratelimit-remaining",
+    "via",
+    "x-gitlab-meta",
+    "x-request-id",
+    "x-runtime",
+}
+
 
 class Between(unittest.TestCase):
     """Starts both once for its tests and ends them after the last. Each test takes a job of its own by `next`, so
@@ -34,7 +47,7 @@ class Between(unittest.TestCase):
             cls.gitlab = StandIn(cls.storage, cls.job_count, cls.size, cls.files())
             starting.callback(cls.gitlab.stop)
             cls.fixture = cls.gitlab.fixture
-            cls.larder = Larder(cls.gitlab.url, cls.directory, cls.settings(), cls.log_level)
+            cls.larder = Larder(cls.upstream(starting), cls.directory, cls.settings(), cls.log_level)
             starting.callback(lambda: cls.larder.process.poll() is not None or cls.larder.stop())
             cls.jobs = iter(cls.fixture["jobs"])
             cls.personal = cls.fixture["personal_token"]
@@ -49,6 +62,11 @@ class Between(unittest.TestCase):
     def files(cls):
         """Archives of the test's own, as paths; `cls.scratch` is there for them."""
         return []
+
+    @classmethod
+    def upstream(cls, starting):
+        """Where larder finds GitLab. What is started for it is ended by `starting`."""
+        return cls.gitlab.url
 
     @classmethod
     def settings(cls):

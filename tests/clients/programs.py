@@ -40,8 +40,8 @@ def until(condition):
 class Program:
     """A process whose output is read as it comes, so that it never waits for us."""
 
-    def __init__(self, command, output, stdin=subprocess.DEVNULL, environment=ENVIRONMENT):
-        pipes = {output: subprocess.PIPE, "stdin": stdin, "env": environment}
+    def __init__(self, command, output, stdin=subprocess.DEVNULL, environment=ENVIRONMENT, inherited=()):
+        pipes = {output: subprocess.PIPE, "stdin": stdin, "env": environment, "pass_fds": inherited}
         self.process = subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **pipes)
         self.lines = []
         self._arriving = queue.Queue()

@@ -9,23 +9,10 @@ from pathlib import Path
 import curl
 import gitlab
 import python_gitlab
-from between import HIT, MISS, Between
+from between import HIT, MISS, OF_ONE_ANSWER, Between
 
 # Several slices of larder's and an odd end.
 SIZE = (3 << 20) + 17
-
-# Fields whose value belongs to one answer, with those that larder adds.
-OF_ONE_ANSWER = {
-    "age",
-    "cache-status",
-    "date",
-    "ratelimit-observed",
-    "ratelimit-remaining",
-    "via",
-    "x-gitlab-meta",
-    "x-request-id",
-    "x-runtime",
-}
 
 
 class Downloads:

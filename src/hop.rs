@@ -101,6 +101,18 @@ pub fn set_upgrade(fields: &mut HeaderMap, protocol: HeaderValue) {
     fields.insert(header::UPGRADE, protocol);
 }
 
+/// Whether a body comes in no coding but `chunked`, said once (RFC 9112, 6.1). hyper looks at the last one alone and takes
+/// chunks apart; what was coded besides would go on without its name.
+pub fn is_plainly_coded(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => plain(coding),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// What one side says of trailers (RFC 9110, 6.5): whether it takes them, and which ones it will send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trailing {
@@ -308,6 +320,25 @@ mod tests {
         ] {
             let value = upgrade(&map(pairs));
             assert_eq!(value.as_ref().map(|value| value.to_str().unwrap()), wanted, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_chunked_once_or_not_at_all() {
+        for (codings, plain) in [
+            (&[][..], true),
+            (&["chunked"], true),
+            (&["Chunked "], true),
+            (&["gzip"], false),
+            (&["gzip, chunked"], false),
+            (&["chunked, chunked"], false),
+            (&[",chunked"], false),
+            (&["chunked", "chunked"], false),
+            (&["identity", "chunked"], false),
+            (&[""], false),
+        ] {
+            let pairs: Vec<_> = codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+            assert_eq!(is_plainly_coded(&map(&pairs)), plain, "{codings:?}");
         }
     }
 

@@ -175,6 +175,7 @@ impl Proxy {
         parts.headers.insert(REQUEST_ID, id.clone());
         let client = connection.peer.client(&parts.headers);
         let wire = Arc::clone(&connection.wire);
+        let shared = wire.is_shared();
         let mut report = Report::new(&self, &parts, &id, client, started, wire);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
         let Connection { peer, wire, seat, least } = connection;
@@ -192,6 +193,10 @@ impl Proxy {
             response = answer::page(response);
         }
         let fields = response.headers_mut();
+        // What follows a request that is misread is misread as well.
+        if outcome == Outcome::Malformed && !shared {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let target = asked.1.as_ref().map_or("", PathAndQuery::as_str);
         self.names(&front).rename_answer(&asked.0, target, fields);
         fields.append(

@@ -5,6 +5,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
+use super::door::Wrong;
 use crate::access::Refusal;
 use crate::fill::Relayed;
 use crate::grant::judge::CONSTANT;
@@ -34,8 +35,13 @@ pub(super) fn too_slow() -> Response<Body> {
 }
 
 /// The request isn't one that may be passed on.
-pub(super) fn malformed(why: &'static str) -> Response<Body> {
-    own(StatusCode::BAD_REQUEST, "http_request_error", why)
+pub(super) fn malformed(wrong: Wrong) -> Response<Body> {
+    let (status, why) = match wrong {
+        Wrong::Malformed(why) => (StatusCode::BAD_REQUEST, why),
+        // RFC 9112, 6.1.
+        Wrong::Coding => (StatusCode::NOT_IMPLEMENTED, "the body is in a coding that isn't known here"),
+    };
+    own(status, "http_request_error", why)
 }
 
 /// The request came back to where it was sent from.
@@ -156,7 +162,7 @@ mod tests {
             fields.insert(header::ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(reads_pages(root, path, &fields), pages, "{root} {path} {accept}");
         }
-        let page = page(malformed("no Host"));
+        let page = page(malformed(Wrong::Malformed("no Host")));
         assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(page.headers()[PROXY_STATUS], "larder; error=http_request_error");
         let Body::Whole(text) = page.into_body() else { panic!("it is all here") };

@@ -4,9 +4,26 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
+use crate::hop;
+
+/// What keeps a request out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It isn't HTTP, or not for here.
+    Malformed(&'static str),
+    /// Its body is in a coding that isn't known here.
+    Coding,
+}
+
+impl From<&'static str> for Wrong {
+    fn from(why: &'static str) -> Self {
+        Self::Malformed(why)
+    }
+}
+
 /// Makes an HTTP/2 request look like one of HTTP/1.1, which all that follows speaks: `:authority` as `Host` (RFC 9113,
 /// 8.3.1), the parts of a cookie as one field (8.2.3).
-pub(super) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
+pub(super) fn settle(parts: &mut Parts) -> Result<(), Wrong> {
     if parts.version != Version::HTTP_2 {
         return Ok(());
     }
@@ -14,7 +31,7 @@ pub(super) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
     if let Some(authority) = parts.uri.authority() {
         let same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
         if !parts.headers.get_all(header::HOST).iter().all(same) {
-            return Err("Host is not the authority");
+            return Err(Wrong::Malformed("Host is not the authority"));
         }
         let host = HeaderValue::try_from(authority.as_str()).map_err(|_| "the authority is not a host")?;
         parts.headers.insert(header::HOST, host);
@@ -32,28 +49,39 @@ fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
-/// Checks what hyper leaves to us: exactly one good `Host` in HTTP/1.1 (RFC 9112, 3.2), and a target with a path.
-/// Returns the target.
-pub(super) fn check(parts: &Parts, fields: &HeaderMap) -> Result<PathAndQuery, &'static str> {
+/// Checks what hyper leaves to us: exactly one good `Host` in HTTP/1.1 (RFC 9112, 3.2), a body in no other coding than
+/// `chunked` (6.1), and a target with a path. Returns the target.
+pub(super) fn check(parts: &Parts, fields: &HeaderMap) -> Result<PathAndQuery, Wrong> {
     if parts.method == Method::CONNECT {
-        return Err("CONNECT is not served here");
+        return Err(Wrong::Malformed("CONNECT is not served here"));
     }
     let mut hosts = fields.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => return Err("more than one Host"),
-        (None, _) if parts.version == http::Version::HTTP_11 => return Err("no Host"),
-        (Some(host), None) if !host.is_empty() => {
-            let authority = Authority::try_from(host.as_bytes()).map_err(|_| "Host is not a host")?;
-            if authority.as_str().contains('@') || authority.host().is_empty() {
-                return Err("Host is not a host");
-            }
+        (Some(_), Some(_)) => return Err(Wrong::Malformed("more than one Host")),
+        (None, _) if parts.version == Version::HTTP_11 => return Err(Wrong::Malformed("no Host")),
+        (Some(host), None) if !host.is_empty() && !is_host(host) => {
+            return Err(Wrong::Malformed("Host is not a host"));
         }
         _ => {}
+    }
+    if parts.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Wrong::Malformed("the target names a user"));
+    }
+    if !hop::is_plainly_coded(fields) {
+        return Err(Wrong::Coding);
     }
     let target = parts.uri.path_and_query().cloned().ok_or("the target has no path")?;
     let starts =
         target.as_str().starts_with('/') || (parts.method == Method::OPTIONS && target.as_str() == "*");
-    if starts { Ok(target) } else { Err("the target has no path") }
+    if starts { Ok(target) } else { Err(Wrong::Malformed("the target has no path")) }
+}
+
+/// A host and perhaps a port (RFC 9110, 7.2).
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
+    let (text, host) = (authority.as_str(), authority.host());
+    let port = text.strip_prefix(host).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
+    !host.is_empty() && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -101,7 +129,12 @@ mod tests {
             (vec!["x y"], "/x", false),
             (vec!["u@x"], "/x", false),
             (vec!["x/y"], "/x", false),
+            (vec!["x:"], "/x", true),
+            (vec!["x:y"], "/x", false),
+            (vec!["x:65536"], "/x", false),
+            (vec!["x:+1"], "/x", false),
             (vec!["larder"], "http://larder/x", true),
+            (vec!["larder"], "http://u:p@larder/x", false),
             (vec!["larder"], "abc", false),
         ] {
             let mut request = Request::builder().uri(uri);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
@@ -145,12 +145,23 @@ fn outgoing(proxy: &Proxy, exchange: Exchange) -> (Request<upstream::Body>, Opti
         hop::set_upgrade(&mut parts.headers, protocol);
         Wish { client, seat, id: parts.headers.get(super::REQUEST_ID).cloned() }
     });
-    // The body frames itself: its length, if it has one, is said once.
-    let sized = body.size_hint().exact();
-    if sized != Some(0) {
-        super::leave_length_to_body(&mut parts.headers);
-    }
+    frame(&mut parts.headers, body.size_hint().exact());
     (Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()), wish)
+}
+
+/// Says how a body is framed, once, and however its sender wrote it: by its length; if there is none, by chunks, which
+/// hyper of itself doesn't send with a GET or HEAD. A length of nothing is said where it was.
+fn frame(fields: &mut HeaderMap, size: Option<u64>) {
+    match (size, fields.remove(header::CONTENT_LENGTH)) {
+        (Some(0), Some(_)) => {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        // hyper writes it.
+        (Some(_), _) => {}
+        (None, _) => {
+            fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
 }
 
 fn failed(proxy: &Arc<Proxy>, error: &upstream::Error) -> Response<Body> {

@@ -16,6 +16,7 @@ use super::connect::{Dial, Used};
 use super::egress::Egress;
 use super::error::{Error, Kind};
 use super::resolve::Resolver;
+use crate::hop;
 
 /// How long a connection is kept for the next request: below the 65 to 75 s after which servers in front of GitLab
 /// close theirs, so that few requests meet a closing one.
@@ -115,6 +116,11 @@ impl Client {
             Ok(Ok(mut response)) => {
                 if let Some(used) = Used::of(response.extensions_mut()) {
                     used.mark();
+                }
+                // Such a body would go on, or be stored, without the coding's name.
+                if !hop::is_plainly_coded(response.headers()) {
+                    let error = Error::from_kind(Kind::Coding);
+                    return Err(Failure { error, unwritten: false, reused: false });
                 }
                 Ok(response.map(|inner| Fetched::new(inner, silence)))
             }

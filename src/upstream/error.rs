@@ -28,13 +28,15 @@ pub enum Kind {
     QueueTimeout,
     /// The answer wasn't HTTP.
     Protocol,
+    /// The answer's body is in a coding that isn't known here.
+    Coding,
     /// Our client gave its request up.
     ClientGone,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Dns,
         Self::Refused,
         Self::ConnectTimeout,
@@ -45,6 +47,7 @@ impl Kind {
         Self::ReadTimeout,
         Self::QueueTimeout,
         Self::Protocol,
+        Self::Coding,
         Self::ClientGone,
     ];
 
@@ -61,6 +64,7 @@ impl Kind {
             Self::ReadTimeout => "connection_read_timeout",
             Self::QueueTimeout => "connection_limit_reached",
             Self::Protocol => "http_protocol_error",
+            Self::Coding => "http_response_transfer_coding",
             Self::ClientGone => "http_request_error",
         }
     }
@@ -88,6 +92,7 @@ impl Kind {
             Self::ReadTimeout => "GitLab did not answer in time",
             Self::QueueTimeout => "too many requests are waiting for GitLab",
             Self::Protocol => "GitLab's answer was not HTTP",
+            Self::Coding => "GitLab's answer is in a coding that is not known here",
             Self::ClientGone => "the request ended before its body did",
         }
     }

@@ -32,6 +32,7 @@ mod scene;
 mod script;
 mod scrubs;
 mod secrets;
+mod smuggling;
 mod sparse;
 mod support;
 mod table;

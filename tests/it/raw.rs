@@ -124,14 +124,27 @@ impl Wire {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// The same, as much of it as is taken before the connection ends.
+    pub(crate) async fn send_what_is_taken(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
     /// The next answer; to a HEAD, no body comes whatever the fields say.
     pub(crate) async fn answer(&mut self, to_head: bool) -> Answer {
-        let mut answer = parsed(&self.head().await);
+        match self.next_answer(to_head).await {
+            Ok(answer) => answer,
+            Err(end) => panic!("{end:?} before a head; so far: {}", latin1(&self.read)),
+        }
+    }
+
+    /// The same, or the end that came before its head.
+    pub(crate) async fn next_answer(&mut self, to_head: bool) -> Result<Answer, End> {
+        let mut answer = parsed(&self.next_head().await?);
         let bodiless = to_head || matches!(answer.status(), 204 | 304);
         if !bodiless {
             (answer.body, answer.end) = self.body(&answer).await;
         }
-        answer
+        Ok(answer)
     }
 
     /// The head of an answer before the answer, such as 100.
@@ -140,15 +153,20 @@ impl Wire {
     }
 
     async fn head(&mut self) -> String {
+        match self.next_head().await {
+            Ok(head) => head,
+            Err(end) => panic!("{end:?} before a head; so far: {}", latin1(&self.read)),
+        }
+    }
+
+    async fn next_head(&mut self) -> Result<String, End> {
         loop {
             if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = latin1(&self.read[..at]);
                 self.read.drain(..at + 4);
-                return head;
+                return Ok(head);
             }
-            if let Err(end) = self.more().await {
-                panic!("{end:?} before a head; so far: {}", latin1(&self.read));
-            }
+            self.more().await?;
         }
     }
 

@@ -81,7 +81,9 @@ fn is_host(value: &HeaderValue) -> bool {
     let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
     let (text, host) = (authority.as_str(), authority.host());
     let port = text.strip_prefix(host).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
-    !host.is_empty() && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |port: &str| port.is_empty() || (digits(port) && port.parse::<u16>().is_ok());
+    !host.is_empty() && port.is_some_and(is_port)
 }
 
 #[cfg(test)]

@@ -101,10 +101,9 @@ async fn seen(listener: &TcpListener, larder: &Larder, answer: &[u8]) -> String 
         never = serving => never,
         answer = tokio::time::timeout(Duration::from_secs(20), wire.next_answer(false)) => answer,
     };
-    let answer = match answer.expect("an answer") {
-        Ok(answer) => answer,
+    let Ok(answer) = answer.expect("an answer") else {
         // Its head may not have gone before its body broke.
-        Err(_) => return "broken".to_owned(),
+        return "broken".to_owned();
     };
     let status = answer.status();
     if status == 502 {

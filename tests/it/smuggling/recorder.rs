@@ -26,16 +26,16 @@ impl Recorder {
         let address = listener.local_addr().unwrap();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let open = watch::Sender::new(0);
-        let (noted, counted) = (Arc::clone(&notes), open.clone());
+        let (book, connections) = (Arc::clone(&notes), open.clone());
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (noted, counted) = (Arc::clone(&noted), counted.clone());
-                counted.send_modify(|open| *open += 1);
-                let counted = Counted(counted);
+                let book = Arc::clone(&book);
+                connections.send_modify(|open| *open += 1);
+                let counted = Counted(connections.clone());
                 tokio::spawn(async move {
                     let _counted = counted;
-                    Reader { stream, read: Vec::new(), host: address.to_string() }.serve(&noted).await;
+                    Reader { stream, read: Vec::new(), host: address.to_string() }.serve(&book).await;
                 });
             }
         });

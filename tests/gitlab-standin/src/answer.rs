@@ -21,7 +21,7 @@ use crate::reply::Reply;
 use crate::route::Route;
 use crate::world::World;
 pub(crate) use dress::dress;
-pub(crate) use runner::{accept_upload, authorize_upload, trace, update_job};
+pub(crate) use runner::{accept_upload, authorize_upload, request_job, trace, update_job};
 pub(crate) use web::{sign_in, web};
 
 /// The older releases' constant entity tag: the digest of the JSON text `""` (issue 371991).
@@ -35,7 +35,6 @@ pub(crate) fn answer(world: &mut World, ask: &Ask) -> Reply {
 fn route(world: &mut World, ask: &Ask) -> Result<Reply, Reply> {
     match &ask.route {
         Route::RunnerArchive { job } => return runner::download(world, ask, *job),
-        Route::JobRequest => return Ok(runner::no_job()),
         Route::Home => return Ok(web::home(world, ask)),
         Route::RefArchive { .. } | Route::RefEntry { .. } => by_ref::validate(ask)?,
         Route::Invalid(name) => {

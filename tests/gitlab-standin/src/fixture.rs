@@ -22,6 +22,10 @@ const SESSION: &str = "demosession";
 const PASSWORD: &str = "demo-password";
 /// A ref with a slash, and the job whose archive has entries of all kinds.
 const ENTRY_REF: (&str, &str) = ("release/1.0", "site");
+/// A runner's authentication token.
+const RUNNER_TOKEN: &str = "glrt-demo";
+/// The ref whose jobs wait for a runner: the first makes what the others need.
+const PENDING: (&str, [&str; 3]) = ("pending", ["compile", "test", "deploy"]);
 /// The ref whose jobs have the archives that were read from files.
 const FILES_REF: &str = "files";
 
@@ -68,6 +72,13 @@ impl Fixture {
         let (job, archive) = (gitlab.job_in(pipeline, ENTRY_REF.1, JobStatus::Success), site());
         gitlab.put_archive(job, archive.clone());
         gitlab.put_report(job, "junit", Archive::from_bytes("<testsuites/>"));
+        gitlab.put_runner(RUNNER_TOKEN);
+        let waiting = gitlab.pipeline(project, PENDING.0, PipelineStatus::Running);
+        let [compile, others @ ..] = PENDING.1;
+        let compile = gitlab.pending_job(waiting, compile, user, &[]);
+        for name in others {
+            gitlab.pending_job(waiting, name, user, &[compile]);
+        }
         Ok(Self { project, user, jobs, running, site: (job, archive), files: Vec::new() })
     }
 
@@ -122,6 +133,7 @@ impl Fixture {
             "project": { "id": self.project.0, "path": PROJECT },
             "personal_token": PERSONAL_TOKEN,
             "job_token": JOB_TOKEN,
+            "runner_token": RUNNER_TOKEN,
             "session_cookie": format!("_gitlab_session={SESSION}"),
             "username": "alice",
             "password": PASSWORD,

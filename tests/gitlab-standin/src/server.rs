@@ -166,6 +166,7 @@ async fn answered(shared: &Shared, server: Server, ask: &Ask, body: Incoming) ->
             Ok(Reply::new(http::StatusCode::NO_CONTENT))
         }
         Route::Upload { job } => bodies::upload(shared, ask, *job, &mut received).await,
+        Route::JobRequest => bodies::request_job(shared, ask, &mut received).await,
         Route::JobUpdate { job } => bodies::update_job(shared, ask, *job, &mut received).await,
         Route::Trace { job } => bodies::trace(shared, ask, *job, &mut received).await,
         Route::SignIn => {

@@ -7,7 +7,7 @@ mod project;
 mod session;
 mod token;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::archive::{Archive, sha256_hex};
@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) job_tokens: HashMap<String, JobId>,
+    /// Authentication tokens of runners; without any, there is no work for anybody.
+    pub(crate) runners: HashSet<String>,
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) objects: HashMap<String, Object>,
     clock_offset: Duration,
@@ -74,6 +76,7 @@ impl World {
             jobs: BTreeMap::new(),
             tokens: HashMap::new(),
             job_tokens: HashMap::new(),
+            runners: HashSet::new(),
             sessions: HashMap::new(),
             objects: HashMap::new(),
             clock_offset: Duration::ZERO,

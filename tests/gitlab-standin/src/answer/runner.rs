@@ -42,9 +42,58 @@ fn authorize_download(world: &World, ask: &Ask, wanted: Option<&Job>) -> Result<
     if world.reads_builds(caller.user, project) { Ok(()) } else { Err(Reply::forbidden()) }
 }
 
-/// `POST /jobs/request` when there is nothing to do.
-pub(super) fn no_job() -> Reply {
-    Reply::new(StatusCode::NO_CONTENT).with(field("x-gitlab-last-update"), "0123456789abcdef")
+/// `POST /jobs/request` (`app/services/ci/register_job_service.rb`): the next job that can run, or nothing to do.
+pub(crate) fn request_job(world: &mut World, ask: &Ask, body: &[u8]) -> Result<Reply, Reply> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let told = body.get("token").and_then(Value::as_str);
+    let known =
+        told.or_else(|| ask.header("runner-token")).is_some_and(|token| world.runners.contains(token));
+    if !known && !world.runners.is_empty() {
+        return Err(Reply::forbidden());
+    }
+    let taken = if known { world.take_job() } else { None };
+    let Some((job, token)) = taken.and_then(|(id, token)| Some((world.jobs.get(&id)?, token))) else {
+        let nothing = Reply::new(StatusCode::NO_CONTENT);
+        return Ok(nothing.with(field("x-gitlab-last-update"), "0123456789abcdef"));
+    };
+    Ok(Reply::json(StatusCode::CREATED, &payload(world, job, &token)))
+}
+
+/// What a runner is told of a job (`lib/api/entities/ci/job_request/response.rb`), as far as artifacts go.
+fn payload(world: &World, job: &Job, token: &str) -> Value {
+    let dependency = |need: &Job| {
+        let producer =
+            world.job_tokens.iter().find(|(_, id)| **id == need.id).map(|(token, _)| token.as_str());
+        let asks_as = match world.setup.runner_auth {
+            RunnerAuth::ProducerToken => producer.unwrap_or_default(),
+            _ => token,
+        };
+        let mut told = json!({ "id": need.id.0, "name": need.name, "token": asks_as });
+        if let Some(artifact) = &need.artifact {
+            told["artifacts_file"] = json!({ "filename": "artifacts.zip", "size": artifact.archive.len() });
+        }
+        told
+    };
+    let needs: Vec<Value> = job.needs.iter().filter_map(|id| world.jobs.get(id)).map(dependency).collect();
+    json!({
+        "id": job.id.0,
+        "token": token,
+        "allow_git_fetch": true,
+        "job_info": {
+            "id": job.id.0,
+            "name": job.name,
+            "stage": "test",
+            "project_id": job.project.0,
+        },
+        "variables": [
+            { "key": "CI_JOB_ID", "value": job.id.to_string(), "public": true, "masked": false },
+            { "key": "CI_JOB_TOKEN", "value": token, "public": false, "masked": true },
+        ],
+        "steps": [{ "name": "script", "script": ["true"], "timeout": 3600, "when": "on_success" }],
+        "artifacts": [{ "paths": ["out"], "when": "on_success", "artifact_type": "archive", "artifact_format": "zip" }],
+        "dependencies": needs,
+        "features": { "trace_sections": true },
+    })
 }
 
 /// Whether the caller may upload for this job: the job's own token, and the job runs.

@@ -142,6 +142,22 @@ impl GitLab {
         })
     }
 
+    /// A runner, by its authentication token.
+    pub fn put_runner(&self, token: &str) {
+        self.world(|world| world.runners.insert(token.to_owned()));
+    }
+
+    /// A job of a pipeline that waits for a runner, and for those whose artifacts it needs.
+    pub fn pending_job(&self, pipeline: PipelineId, name: &str, user: UserId, needs: &[JobId]) -> JobId {
+        self.world(|world| {
+            let id = world.add_job_in(pipeline, name, JobStatus::Pending);
+            if let Some(job) = world.jobs.get_mut(&id) {
+                (job.user, job.needs) = (Some(user), needs.to_vec());
+            }
+            id
+        })
+    }
+
     /// One more token of a job, with this very text.
     pub fn put_job_token(&self, job: JobId, token: &str) {
         self.world(|world| world.job_tokens.insert(token.to_owned(), job));

@@ -23,6 +23,8 @@ use multipart::Multipart;
 
 /// A job's report is small JSON.
 const REPORT: usize = 1 << 20;
+/// What Workhorse reads of a runner's request (`workhorse/internal/builds/register.go`).
+const REQUEST: usize = 32 << 10;
 /// A form of ours has a few fields.
 const FORM: usize = 64 << 10;
 
@@ -99,6 +101,12 @@ async fn small(body: &mut Received<'_>, most: usize) -> Result<Vec<u8>, Reply> {
         all.extend_from_slice(&data);
     }
     Ok(all)
+}
+
+/// `POST /jobs/request`.
+pub(super) async fn request_job(shared: &Shared, ask: &Ask, body: &mut Received<'_>) -> Result<Reply, Reply> {
+    let said = small(body, REQUEST).await?;
+    answer::request_job(&mut shared.world.lock(), ask, &said)
 }
 
 /// `PUT /jobs/:id`.

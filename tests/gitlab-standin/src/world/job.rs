@@ -9,6 +9,8 @@ use crate::ids::{JobId, PipelineId, ProjectId, UserId};
 /// Where a job is in its life, as far as artifacts care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobStatus {
+    /// Waiting for a runner.
+    Pending,
     /// Executing: its token is good.
     Running,
     /// Finished well.
@@ -20,6 +22,7 @@ pub enum JobStatus {
 impl JobStatus {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Running => "running",
             Self::Success => "success",
             Self::Failed => "failed",
@@ -58,6 +61,8 @@ pub(crate) struct Job {
     pub(crate) artifact: Option<Artifact>,
     /// What else it has, by type, such as `junit` (`enums/ci/job_artifact.rb`).
     pub(crate) reports: BTreeMap<String, Artifact>,
+    /// The jobs whose artifacts it is run with.
+    pub(crate) needs: Vec<JobId>,
     pub(crate) access: ArtifactsAccess,
     /// The pipeline is the last good one of its ref: artifacts stay in spite of expiry.
     pub(crate) locked: bool,
@@ -116,12 +121,24 @@ impl World {
             status,
             artifact: None,
             reports: BTreeMap::new(),
+            needs: Vec::new(),
             access: ArtifactsAccess::All,
             locked: false,
             erased: false,
             trace_bytes: 0,
         };
         self.jobs.insert(id, job);
+    }
+
+    /// Hands the next job that can run to a runner, with the token that is good while it runs.
+    pub(crate) fn take_job(&mut self) -> Option<(JobId, String)> {
+        let done = |need: &JobId| self.jobs.get(need).is_some_and(|job| job.status == JobStatus::Success);
+        let mut pending = self.jobs.values().filter(|job| job.status == JobStatus::Pending);
+        let id = pending.find(|job| job.needs.iter().all(done))?.id;
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.status = JobStatus::Running;
+        }
+        Some((id, self.add_job_token(id)))
     }
 
     pub(crate) fn add_job_token(&mut self, job: JobId) -> String {

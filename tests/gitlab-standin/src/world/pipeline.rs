@@ -103,7 +103,7 @@ impl World {
     fn status_of(&self, pipeline: &Pipeline) -> PipelineStatus {
         let jobs = || self.jobs.values().filter(|job| job.pipeline == pipeline.id && !job.retried);
         pipeline.status.unwrap_or_else(|| {
-            if jobs().any(|job| job.status == JobStatus::Running) {
+            if jobs().any(|job| matches!(job.status, JobStatus::Pending | JobStatus::Running)) {
                 PipelineStatus::Running
             } else if jobs().any(|job| job.status == JobStatus::Failed && !job.allow_failure) {
                 PipelineStatus::Failed

@@ -78,6 +78,10 @@ pub enum SetupError {
 /// work waits behind them.
 const QUESTIONS: usize = 64;
 
+/// Bytes read at once of an answer that is passed through. Some three times as much waits for a client that doesn't take
+/// it, and hundreds of such clients shall not fill memory.
+const THROUGH: usize = 64 << 10;
+
 /// GitLab, and the object store it redirects to.
 #[derive(Debug)]
 pub struct Upstream {
@@ -111,7 +115,7 @@ impl Upstream {
         let guard = settings.storage_hosts.is_none();
         let limit = || Limit::new(settings.max_connections, settings.connect_timeout);
         Ok(Self {
-            through: client(&for_gitlab, false, 256 << 10),
+            through: client(&for_gitlab, false, THROUGH),
             probing: client(&for_gitlab, false, 16 << 10),
             filling: client(&for_gitlab, false, 256 << 10),
             storage: client(&for_storage, guard, 256 << 10),

@@ -32,11 +32,15 @@ use crate::telemetry::metrics::Cut;
 /// Largest request head: what GitLab's nginx takes (`large_client_header_buffers 4 8k`), doubled for long job tokens.
 const MAX_HEAD: usize = 64 << 10;
 
-/// Bytes of an answer that wait in a connection where they are copies: two slices, and room for a head. It also bounds a
-/// request's head, so it is more than that.
-const COPIES: usize = 128 << 10;
+/// Bytes of an answer of which no more is taken while they wait in a connection: two slices of what is copied; one of a
+/// mapping, which isn't, may be longer alone. It also bounds what is read at once, and a request's head, so it is more
+/// than that.
+const WAITING: usize = 96 << 10;
 
-/// The same in HTTP/2, where each field counts 32 bytes more (RFC 9113, 6.5.2).
+/// The same in HTTP/2, of each stream, beside its head.
+const STREAM_WAITING: usize = 128 << 10;
+
+/// [`MAX_HEAD`] in HTTP/2, where each field counts 32 bytes more (RFC 9113, 6.5.2).
 const MAX_HEAD_LIST: u32 = 64 << 10;
 
 /// What HTTP/2 begins with (RFC 9113, 3.4): a client may know without having been told (3.3).
@@ -95,7 +99,7 @@ impl Serving {
         let connection = Connection { peer, wire: Arc::clone(&wire), seat, least };
         let ended = match protocol {
             Protocol::Http1 => self.http1(stream, connection).await,
-            Protocol::Http2 => self.http2(stream, connection).await,
+            Protocol::Http2 => Box::pin(self.http2(stream, connection)).await,
         };
         if wire.was_slow() {
             self.metrics.cut(Cut::SlowReader);
@@ -108,7 +112,7 @@ impl Serving {
     /// Waits until it shows what is spoken.
     async fn begin(&self, mut socket: Breakable) -> Option<(Stream, Protocol)> {
         if let Some(certificates) = &self.tls {
-            return self.handshake(certificates, socket).await;
+            return Box::pin(self.handshake(certificates, socket)).await;
         }
         // Whoever says nothing for so long, or is gone, isn't missed.
         let http2 = timeout(self.patience, socket.begins_with(PREFACE)).await.ok()?.ok()?;
@@ -152,16 +156,17 @@ impl Serving {
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience)
             .max_header_size(MAX_HEAD)
+            .max_buf_size(WAITING)
             // What GitLab sent keeps its case; what we add is written as it writes: scripts grep.
             .preserve_header_case(true)
             .title_case_headers(true);
         if self.tls.is_none() {
             connection.wire.set_direct();
-        } else {
-            builder.max_buf_size(COPIES);
         }
         let proxy = Arc::clone(&self.proxy);
-        let service = service_fn(move |request| answer(Arc::clone(&proxy), request, connection.clone()));
+        // hyper keeps room for an answer's making beside each connection; boxed, idle ones have none.
+        let service =
+            service_fn(move |request| Box::pin(answer(Arc::clone(&proxy), request, connection.clone())));
         let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         until(serving, self.stopped(), http1::UpgradeableConnection::graceful_shutdown).await
     }
@@ -176,7 +181,7 @@ impl Serving {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD_LIST)
-            .max_send_buf_size(COPIES)
+            .max_send_buf_size(STREAM_WAITING)
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(ERRORS)
             .keep_alive_interval(self.patience)

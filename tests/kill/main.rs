@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod crowd;
 mod damaged;
+mod descriptors;
 mod dice;
 mod killed;
 mod load;

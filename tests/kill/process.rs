@@ -143,9 +143,23 @@ impl Process {
 
     /// The most memory it ever had, KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory it has now, KiB, without pages of files: its own program and mapped archives.
+    pub(crate) fn own_memory(&self) -> u64 {
+        self.status("RssAnon:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 }
 
@@ -234,7 +248,12 @@ pub(crate) struct Download {
 impl Download {
     /// Sends a request without a body.
     pub(crate) fn new(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Self {
-        let mut stream = TcpStream::connect(address).unwrap();
+        Self::on(TcpStream::connect(address).unwrap(), method, target, fields)
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) fn on(mut stream: TcpStream, method: &str, target: &str, fields: &[(&str, &str)]) -> Self {
+        let address = stream.peer_addr().unwrap();
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
         for (name, value) in fields {
             write!(head, "{name}: {value}\r\n").unwrap();

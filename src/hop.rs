@@ -5,7 +5,7 @@
 
 mod names;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -55,10 +55,18 @@ impl Peer {
     pub fn client(self, fields: &HeaderMap) -> IpAddr {
         let claimed = || {
             let value = fields.get_all(&X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-            value.rsplit(',').next()?.trim().parse().ok()
+            claim(value.rsplit(',').next()?.trim())
         };
         if self.trusted { claimed().unwrap_or(self.address) } else { self.address }
     }
+}
+
+/// An address as proxies write it, some with the port that the client came from. One of IPv4 in IPv6's clothes is what it
+/// would be if it had connected here.
+fn claim(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| text.parse().ok().map(|with: SocketAddr| with.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
 }
 
 /// Removes the fields that concern one connection, and those that `Connection` names.
@@ -227,15 +235,11 @@ impl Hop {
 /// or passes on. What an untrusted peer claimed is overwritten; a trusted one's claims stay, with its own address added to
 /// the list, but for a scheme that isn't [GitLab's](Names::told).
 pub fn forward(fields: &mut HeaderMap, peer: Peer, names: Names<'_>) {
-    let chain = match fields.get(&X_FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
-        Some(claimed) if peer.trusted => format!("{claimed}, {}", peer.address),
-        _ => peer.address.to_string(),
-    };
     if !peer.trusted {
         strip_claims(fields);
     }
-    let client = peer.client(fields);
-    set(fields, X_FORWARDED_FOR, HeaderValue::try_from(chain).ok());
+    let (client, chain) = (peer.client(fields), chain(peer.address, fields));
+    set(fields, X_FORWARDED_FOR, chain);
     set(fields, X_REAL_IP, HeaderValue::try_from(client.to_string()).ok());
     let (host, scheme) = (names.front.host().cloned(), names.told());
     for (name, value) in [(X_FORWARDED_HOST, host), (X_FORWARDED_PORT, Some(names.told_port()))] {
@@ -253,6 +257,16 @@ pub fn forward_address(fields: &mut HeaderMap, client: IpAddr) {
     let value = HeaderValue::try_from(client.to_string()).ok();
     set(fields, X_FORWARDED_FOR, value.clone());
     set(fields, X_REAL_IP, value);
+}
+
+/// Who a request came through, the last one at the end: all that is claimed, which may stand in several fields (a proxy
+/// that adds one of its own leaves the client's before it), and the peer.
+fn chain(peer: IpAddr, fields: &HeaderMap) -> Option<HeaderValue> {
+    let peer = peer.to_string();
+    let claimed = fields.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let all: Vec<&[u8]> =
+        claimed.filter(|value| !value.is_empty()).chain(std::iter::once(peer.as_bytes())).collect();
+    HeaderValue::from_bytes(&all.join(b", ".as_slice())).ok()
 }
 
 fn strip_claims(fields: &mut HeaderMap) {
@@ -400,6 +414,41 @@ mod tests {
             assert_eq!(sent[&X_FORWARDED_PORT], if proto == "https" { "443" } else { "80" });
             assert_eq!(sent.contains_key(&X_FORWARDED_SSL), proto == "https");
             assert_eq!(sent[&X_FORWARDED_HOST], "larder.example.com");
+        }
+    }
+
+    #[test]
+    fn a_trusted_peers_own_word_is_the_last_one_in_whatever_field() {
+        let address = "10.0.0.1".parse().unwrap();
+        let peer = Peer { address, trusted: true, secure: false };
+        for (values, client, chain) in [
+            // HAProxy leaves what the client claims, and adds a field of its own.
+            (&["6.6.6.6", "192.0.2.7"][..], "192.0.2.7", "6.6.6.6, 192.0.2.7, 10.0.0.1"),
+            (&["6.6.6.6, 7.7.7.7", "192.0.2.7"], "192.0.2.7", "6.6.6.6, 7.7.7.7, 192.0.2.7, 10.0.0.1"),
+            (&["192.0.2.7:1234"], "192.0.2.7", "192.0.2.7:1234, 10.0.0.1"),
+            (&["[2001:db8::1]:1234"], "2001:db8::1", "[2001:db8::1]:1234, 10.0.0.1"),
+            (&["[2001:db8::1]"], "2001:db8::1", "[2001:db8::1], 10.0.0.1"),
+            (&["2001:db8::1"], "2001:db8::1", "2001:db8::1, 10.0.0.1"),
+            (&["::ffff:192.0.2.7"], "192.0.2.7", "::ffff:192.0.2.7, 10.0.0.1"),
+            (&["unknown"], "10.0.0.1", "unknown, 10.0.0.1"),
+            (&[""], "10.0.0.1", "10.0.0.1"),
+            (&[], "10.0.0.1", "10.0.0.1"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for value in values {
+                fields.append(X_FORWARDED_FOR, HeaderValue::from_static(value));
+            }
+            assert_eq!(peer.client(&fields).to_string(), client, "{values:?}");
+            let front = Front::of(peer, &fields, &"http://larder.example.com/x".parse().unwrap());
+            let authority = "gitlab.example.com".parse().unwrap();
+            forward(
+                &mut fields,
+                peer,
+                Names { scheme: &http::uri::Scheme::HTTP, authority: &authority, front: &front },
+            );
+            let sent: Vec<_> = fields.get_all(&X_FORWARDED_FOR).iter().collect();
+            assert_eq!(sent, [chain], "{values:?}");
+            assert_eq!(fields[&X_REAL_IP], client);
         }
     }
 

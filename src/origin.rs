@@ -90,6 +90,11 @@ impl FromStr for Origin {
         if authority.as_str().contains('@') {
             return Err(BadOrigin::Credentials);
         }
+        // What is no port would be read as none, and credentials go where nobody meant them to.
+        let written = authority.as_str().len() > authority.host().len();
+        if written && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(BadOrigin::NotAUrl);
+        }
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
             return Err(BadOrigin::Scheme);
         }
@@ -137,6 +142,10 @@ mod tests {
             ("", BadOrigin::NotAUrl),
             ("gitlab.example.com", BadOrigin::NotAUrl),
             ("ftp://gitlab.example.com", BadOrigin::Scheme),
+            ("http://gitlab.example.com:99999", BadOrigin::NotAUrl),
+            ("http://gitlab.example.com:0", BadOrigin::NotAUrl),
+            ("http://gitlab.example.com:/", BadOrigin::NotAUrl),
+            ("http://[::1]:65536", BadOrigin::NotAUrl),
             ("https://user:secret@gitlab.example.com", BadOrigin::Credentials),
             ("https://gitlab.example.com/?x=1", BadOrigin::Root),
             ("https://gitlab.example.com/#x", BadOrigin::Root),

@@ -87,6 +87,19 @@ impl Report {
         }
     }
 
+    /// Whether what is answered has a body (RFC 9110, 6.4.1): otherwise nobody asks for one.
+    fn has_body(&self) -> bool {
+        const NONE: [StatusCode; 3] =
+            [StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        self.method != Method::HEAD && self.headed.is_some_and(|(_, status, _)| !NONE.contains(&status))
+    }
+
+    /// The last of its bytes has been taken.
+    fn completed(&mut self) {
+        self.complete = true;
+        self.wire.answered();
+    }
+
     /// The answer's head is known.
     pub(super) fn head(&mut self, outcome: Outcome, status: StatusCode) {
         self.headed = Some((outcome, status, self.clock.now()));
@@ -144,6 +157,8 @@ impl Drop for Report {
 pub struct Reported {
     body: Body,
     report: Report,
+    /// How long it is, where that is known.
+    length: Option<u64>,
     stall: Option<Stall>,
 }
 
@@ -155,7 +170,11 @@ impl Reported {
         report.from = body.from();
         report.wire.comes_from(body.mapped());
         report.complete = body.is_end_stream();
-        Self { body, report, stall }
+        if !report.complete && report.has_body() {
+            report.wire.answers();
+        }
+        let length = body.size_hint().exact();
+        Self { body, report, length, stall }
     }
 }
 
@@ -175,8 +194,13 @@ impl HttpBody for Reported {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, |data| to_u64(data.len()));
                 self.report.bytes += bytes;
-                let complete = self.body.is_end_stream();
-                self.report.complete = complete;
+                // Nothing is asked for behind trailers, nor behind the last byte of those that were announced.
+                let complete = self.body.is_end_stream()
+                    || frame.is_trailers()
+                    || self.length.is_some_and(|length| self.report.bytes >= length);
+                if complete {
+                    self.report.completed();
+                }
                 if let Some(stall) = self.stall.as_mut().filter(|_| !complete) {
                     stall.has(bytes);
                 }
@@ -185,7 +209,7 @@ impl HttpBody for Reported {
                 tracing::warn!(%error, request_id = self.report.name(), "an answer breaks off");
                 self.report.wire.break_off();
             }
-            Poll::Ready(None) => self.report.complete = true,
+            Poll::Ready(None) => self.report.completed(),
             Poll::Pending => {}
         }
         next

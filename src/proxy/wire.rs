@@ -1,6 +1,6 @@
 //! What an answer and its connection's stream tell each other.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -15,11 +15,20 @@ pub struct Wire {
     broken: AtomicBool,
     slow: AtomicBool,
     gave_up: Notify,
+    /// How far the present answer is: one of the three below.
+    answer: AtomicU8,
     /// Requests that have begun, and those that have ended.
     begun: AtomicU64,
     ended: AtomicU64,
     source: Mutex<Option<Mapped>>,
 }
+
+/// No answer is under way.
+const NONE: u8 = 0;
+/// Bytes of it are still to come.
+const MIDWAY: u8 = 1;
+/// All of it has been taken, and may not have been written yet.
+const TAKEN: u8 = 2;
 
 impl Wire {
     /// It turned out to be a plain socket with HTTP/1: what answers consist of is handed to the kernel as it is. Anything
@@ -63,6 +72,28 @@ impl Wire {
         }
     }
 
+    /// An answer begins whose body is still to come.
+    pub(super) fn answers(&self) {
+        if !self.is_shared() {
+            self.answer.store(MIDWAY, Ordering::SeqCst);
+        }
+    }
+
+    /// All of it has been handed on.
+    pub(super) fn answered(&self) {
+        // The common case of what is empty or refused writes nothing.
+        if self.answer.load(Ordering::SeqCst) == MIDWAY {
+            self.answer.store(TAKEN, Ordering::SeqCst);
+        }
+    }
+
+    /// What was handed on has been written.
+    pub fn flushed(&self) {
+        if self.answer.load(Ordering::SeqCst) == TAKEN {
+            self.answer.store(NONE, Ordering::SeqCst);
+        }
+    }
+
     /// Its client takes less than it must: the connection is reset, whatever it carries.
     pub fn give_up(&self) {
         self.slow.store(true, Ordering::SeqCst);
@@ -85,9 +116,14 @@ impl Wire {
         self.shared.load(Ordering::SeqCst)
     }
 
-    /// Whether an answer has broken off.
+    /// Whether an answer has broken off, or would if the connection ended now.
     pub fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::SeqCst)
+        self.broken.load(Ordering::SeqCst) || self.answer.load(Ordering::SeqCst) == MIDWAY
+    }
+
+    /// The same, also of an answer that has been taken but not been written.
+    pub fn is_unfinished(&self) -> bool {
+        self.is_broken() || self.answer.load(Ordering::SeqCst) == TAKEN
     }
 
     /// Where the bytes of the present answer lie, if in a mapping.

@@ -14,9 +14,9 @@ use crate::pace::{Least, Paced};
 use crate::proxy::Wire;
 use crate::store::Part;
 
-/// A client's stream. Once it is marked as broken it ends with a reset: a client whose answer has no length (HTTP/1.0,
-/// or chunks that a careless one doesn't count) would take an orderly close for the answer's end. A client that doesn't
-/// take what is sent is such a break as well.
+/// A client's stream. Once it is marked as broken, or if it ends while an answer is under way (at a drain's end), it ends
+/// with a reset: a client whose answer has no length (HTTP/1.0, or chunks that a careless one doesn't count) would take an
+/// orderly close for the answer's end. A client that doesn't take what is sent is such a break as well.
 #[derive(Debug)]
 pub(super) struct Breakable {
     socket: Socket,
@@ -131,7 +131,7 @@ fn is_unsupported(error: &io::Error) -> bool {
 
 impl Drop for Breakable {
     fn drop(&mut self) {
-        if self.wire.is_broken() {
+        if self.wire.is_unfinished() {
             self.socket.reset_at_close();
         }
     }
@@ -179,10 +179,17 @@ impl AsyncWrite for Breakable {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.wire.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.wire.is_broken() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.socket).poll_shutdown(cx) }
+        if self.wire.is_broken() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+        self.wire.flushed();
+        Poll::Ready(Ok(()))
     }
 }

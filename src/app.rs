@@ -26,7 +26,7 @@ use crate::num::to_u64;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Tunnels, Types};
 use crate::secret::{Fingerprinter, NoRandomness, hex};
-use crate::server::{self, Address, Listeners, Live};
+use crate::server::{self, Address, Draining, Listeners, Live};
 use crate::store::{self, Scrub, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::Dial;
@@ -66,12 +66,12 @@ pub enum Error {
 /// How often what has expired is let go of, and uses are noted.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT, then drains. At SIGHUP the configuration is read again from `sources`.
+/// Serves until SIGTERM or SIGINT, then drains, until there is another one. At SIGHUP the configuration is read again from `sources`.
 pub fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
     descriptors::raise(loaded.config.server.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("larder").build()?;
     runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let (mut signals, mut once_more) = (Signals::new()?, Signals::new()?);
         let mut hangups = signal(SignalKind::hangup())?;
         let app = App::start(loaded.config.clone(), Clock::system()).await?;
         let notify = Notify::from_environment(&sources.environment);
@@ -80,6 +80,10 @@ pub fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> 
         let stop = async {
             signals.next().await;
             notify.stopping();
+        };
+        let hurry = async {
+            once_more.next().await;
+            once_more.next().await;
         };
         let reloading = async {
             let mut held = loaded;
@@ -91,7 +95,7 @@ pub fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> 
             }
         };
         tokio::select! {
-            () = app.serve(stop) => {}
+            () = app.serve_until(stop, hurry) => {}
             () = notify.live() => {}
             () = async { reloading.await; std::future::pending().await } => {}
         }
@@ -208,6 +212,11 @@ impl App {
 
     /// Serves until `stop` is ready, then drains.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
+        self.serve_until(stop, std::future::pending()).await;
+    }
+
+    /// The same; the drain ends early once `hurry` is ready.
+    pub async fn serve_until(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
         for address in self.listening().unwrap_or_default() {
             tracing::info!(%address, upstream = %self.proxy.upstream.origin(), "listening");
         }
@@ -230,11 +239,15 @@ impl App {
         let (live, proxy) = (Arc::clone(&self.live), Arc::clone(&self.proxy));
         let draining = server::serve(self.listeners, live, proxy, stop).await;
         let deadline = Instant::now() + self.live.settings().drain;
-        let broken = draining.finish(deadline).await + self.proxy.tunnels.finish(deadline).await;
-        // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
-        let _ = tokio::time::timeout_at(deadline, self.proxy.fills.idle()).await;
+        let broken = tokio::select! {
+            broken = drained(&draining, &self.proxy, deadline) => broken,
+            () = hurry => {
+                tracing::warn!("told to end once more: what still runs is broken off");
+                drained(&draining, &self.proxy, Instant::now()).await
+            }
+        };
         if broken > 0 {
-            tracing::warn!(connections = broken, "connections were still busy after server.drain");
+            tracing::warn!(connections = broken, "connections were still busy at the end of the drain");
         }
         sweeping.abort();
         end_admin.send_replace(true);
@@ -244,6 +257,16 @@ impl App {
         let _ = crate::rt::blocking(move || store.close()).await;
         tracing::info!("stopped");
     }
+}
+
+/// Lets what runs finish until `deadline`; returns how many connections haven't.
+async fn drained(draining: &Draining, proxy: &Proxy, deadline: Instant) -> usize {
+    // Tunnels are connections as well, of which the first doesn't wait; those left at the deadline are in both.
+    let busy = draining.finish(deadline).await;
+    let tunnels = proxy.tunnels.finish(deadline).await;
+    // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
+    let _ = tokio::time::timeout_at(deadline, proxy.fills.idle()).await;
+    busy.max(tunnels)
 }
 
 async fn ended(mut end: watch::Receiver<bool>) {

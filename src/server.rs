@@ -139,7 +139,7 @@ pub struct Draining {
 impl Draining {
     /// Closes what is idle and lets running requests finish until `deadline`. Returns how many connections are still
     /// busy then; they are broken off when the program ends.
-    pub async fn finish(self, deadline: Instant) -> usize {
+    pub async fn finish(&self, deadline: Instant) -> usize {
         self.stopping.send_replace(());
         match tokio::time::timeout_at(deadline, self.stopping.closed()).await {
             Ok(()) => 0,

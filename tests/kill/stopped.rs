@@ -1,6 +1,7 @@
 //! Starting and stopping in order.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,55 @@ fn told_to_end_when_idle_it_ends_at_once() {
     assert_eq!(larder.wait().code(), Some(0));
     assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     drop(idle);
+}
+
+/// A server whose answer has no length and no end. It ends with this process.
+fn endless() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    });
+    url
+}
+
+/// A client that knows no chunks, in the middle of its answer.
+fn in_the_middle(larder: &Process) -> TcpStream {
+    let mut client = TcpStream::connect(larder.address).unwrap();
+    client.write_all(b"GET /endless HTTP/1.0\r\n\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"first") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    client
+}
+
+#[test]
+fn what_the_drains_end_breaks_off_does_not_look_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let larder = Process::run(command(&endless(), dir.path()).env("LARDER__SERVER__DRAIN", "1ms"));
+    let mut client = in_the_middle(&larder);
+    larder.terminate();
+    assert_eq!(larder.wait().code(), Some(0));
+    let end = client.read(&mut [0; 100]);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn told_to_end_twice_it_waits_for_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let larder = Process::run(command(&endless(), dir.path()).env("LARDER__SERVER__DRAIN", "24h"));
+    let client = in_the_middle(&larder);
+    larder.terminate();
+    larder.said("draining");
+    larder.terminate();
+    larder.said("told to end once more: what still runs is broken off");
+    assert_eq!(larder.wait().code(), Some(0));
+    drop(client);
 }
 
 #[test]

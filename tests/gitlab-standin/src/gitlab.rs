@@ -37,7 +37,7 @@ impl GitLab {
     pub async fn start(setup: Setup) -> io::Result<Self> {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (gitlab, store) = (Door::bind(setup.listen).await?, Door::bind(free).await?);
-        let identity = setup.identity.as_ref().map(acceptor).transpose()?;
+        let identity = setup.identity.as_ref().map(|identity| acceptor(identity, setup.http2)).transpose()?;
         let shared = Arc::new(Shared {
             root: setup.root.clone(),
             world: Mutex::new(World::new(setup, format!("http://{}", store.address()))),
@@ -138,13 +138,16 @@ async fn secure(shared: Arc<Shared>, door: Arc<Door>, acceptor: TlsAcceptor) {
     .await;
 }
 
-fn acceptor(identity: &Identity) -> io::Result<TlsAcceptor> {
+fn acceptor(identity: &Identity, http2: bool) -> io::Result<TlsAcceptor> {
     let chain = identity.chain.iter().cloned().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::try_from(identity.key.clone()).map_err(io::Error::other)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(io::Error::other)?;
+    if http2 {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

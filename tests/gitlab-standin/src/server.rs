@@ -9,12 +9,12 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{IF_RANGE, RANGE};
-use http::{Request, Response};
+use http::header::{HOST, HeaderValue, IF_RANGE, RANGE};
+use http::{Request, Response, request};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
@@ -60,7 +60,7 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends: HTTP/2 if it begins with its preface, as it does where TLS has agreed on it.
 pub(crate) async fn connection<T: Transport>(
     shared: Arc<Shared>,
     door: Arc<Door>,
@@ -72,8 +72,8 @@ pub(crate) async fn connection<T: Transport>(
     let service = service_fn(move |request| {
         respond(Arc::clone(&shared), Arc::clone(&door), server, Arc::clone(&conn), request)
     });
-    let mut builder = http1::Builder::new();
-    builder.preserve_header_case(true).title_case_headers(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().preserve_header_case(true).title_case_headers(true);
     // How a connection ends is the client's business, or a fault's.
     let _ = builder.serve_connection(TokioIo::new(tap), service).await;
 }
@@ -102,7 +102,8 @@ async fn respond(
     conn: Arc<Conn>,
     request: Request<Incoming>,
 ) -> Result<Response<Payload>, Broken> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    name_host(&mut parts);
     let mut ask = match server {
         Server::Gitlab => Ask::to_gitlab(&parts, &conn, &shared.root),
         Server::Store => Ask::to_store(&parts, &conn),
@@ -123,6 +124,14 @@ async fn respond(
         Server::Store => reply,
     };
     Ok(response::build(&shared, &ask, reply, effects, conn))
+}
+
+/// HTTP/2 says the host in its request line; nginx hands it on as a field.
+fn name_host(parts: &mut request::Parts) {
+    let named = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(named) = named.filter(|_| !parts.headers.contains_key(HOST)) {
+        parts.headers.insert(HOST, named);
+    }
 }
 
 /// The effects that come before an answer is even thought of.

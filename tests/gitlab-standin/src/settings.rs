@@ -69,6 +69,7 @@ pub struct Setup {
     pub(crate) root: String,
     pub(crate) listen: SocketAddr,
     pub(crate) identity: Option<Identity>,
+    pub(crate) http2: bool,
     pub(crate) runner_auth: RunnerAuth,
     pub(crate) read_api_head: bool,
     pub(crate) set_cookie: bool,
@@ -84,6 +85,7 @@ impl Default for Setup {
             root: String::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             identity: None,
+            http2: false,
             runner_auth: RunnerAuth::JobToken,
             read_api_head: true,
             set_cookie: false,
@@ -121,6 +123,14 @@ impl Setup {
     #[must_use]
     pub fn tls(mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Self {
         self.identity = Some(Identity { chain, key });
+        self
+    }
+
+    /// Whether the TLS listener offers HTTP/2, as the bundled nginx does. To those who don't ask (RFC 9113, 3.3) it is
+    /// spoken on each listener.
+    #[must_use]
+    pub fn http2(mut self, offered: bool) -> Self {
+        self.http2 = offered;
         self
     }
 

@@ -1,13 +1,15 @@
-//! What GitLab says of one file of an archive, and which files may go out compressed.
+//! What GitLab says of one file of an archive, which files may go out compressed, and what is a call of gRPC.
 //!
 //! Owns the tables by which Workhorse names types: by extension where it unpacks for the API's route by job
 //! (`workhorse/internal/artifacts/entry.go`), by content where Rails asks it to look
 //! (`workhorse/internal/headers/content_headers.go`). Pure.
 
 mod coding;
+mod grpc;
 mod sniff;
 
 pub use coding::accepts_gzip;
+pub use grpc::is_grpc;
 pub use sniff::{SNIFFED, sniffed};
 
 /// The type of what nothing is known about.

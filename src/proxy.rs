@@ -179,7 +179,7 @@ impl Proxy {
         let mut report = Report::new(&self, &parts, &id, client, started, wire);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
         let Connection { peer, wire, seat, least } = connection;
-        let body = Upload::new(body, &fields, least);
+        let body = Upload::new(body, &fields, least, wire.is_shared());
         let stall = Stall::new(&wire, least);
         let front = Front::of(peer, &fields, &parts.uri);
         let pages = answer::reads_pages(self.upstream.origin().root(), parts.uri.path(), &fields);

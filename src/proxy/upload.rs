@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::body::Error;
+use crate::content;
 use crate::hop;
 use crate::num::to_u64;
 use crate::pace::{Least, Paced};
@@ -30,6 +31,8 @@ pub(super) struct Upload {
     /// The client sends, or will without being told to go on.
     sending: bool,
     done: bool,
+    /// Several requests share the connection (HTTP/2).
+    shared: bool,
     /// Whether its sender keeps up.
     sender: Option<Paced>,
 }
@@ -37,8 +40,11 @@ pub(super) struct Upload {
 impl Upload {
     /// Takes a request's body. One whose sender waits for 100 (RFC 9110, 10.1.1) isn't begun before it is wanted: reading
     /// it is what tells the client to go on.
-    pub(super) fn new(inner: Incoming, fields: &HeaderMap, least: Least) -> Self {
-        Self { inner: Some(inner), sending: !expects(fields), done: false, sender: Paced::new(least) }
+    ///
+    /// A call of gRPC may say nothing for as long as its connection lives.
+    pub(super) fn new(inner: Incoming, fields: &HeaderMap, least: Least, shared: bool) -> Self {
+        let sender = if content::is_grpc(fields) { None } else { Paced::new(least) };
+        Self { inner: Some(inner), sending: !expects(fields), done: false, shared, sender }
     }
 }
 
@@ -76,7 +82,14 @@ impl HttpBody for Upload {
                     hop::strip_trailers(trailers);
                 }
             }
-            Poll::Ready(None | Some(Err(_))) => this.done = true,
+            Poll::Ready(None) => {
+                this.done = true;
+                // hyper takes a stream that is reset without an error for one that has ended.
+                if this.shared && !this.is_end_stream() {
+                    return Poll::Ready(Some(Err("the client took its request back".into())));
+                }
+            }
+            Poll::Ready(Some(Err(_))) => this.done = true,
         }
         next.map(|next| next.map(|next| next.map_err(Into::into)))
     }

@@ -11,16 +11,20 @@ mod connect;
 mod egress;
 mod error;
 mod expect;
+mod failure;
 mod limit;
 mod resolve;
+mod session;
+mod shared;
 mod tls;
+mod way;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Response, Uri};
 use tokio::sync::Semaphore;
 
@@ -30,11 +34,13 @@ pub use egress::{ProxyError, ProxySettings};
 pub use error::{Error, Kind};
 pub use tls::{TlsError, TlsSettings};
 
+use crate::content;
 use crate::hop::Hop;
 use crate::origin::Origin;
 use crate::telemetry::Metrics;
 use egress::Egress;
 use limit::Limit;
+use way::Sharing;
 
 /// What the operator decides about GitLab.
 #[derive(Debug, Clone)]
@@ -49,6 +55,8 @@ pub struct Settings {
     pub storage_ca_file: Option<PathBuf>,
     /// The way out.
     pub proxy: ProxySettings,
+    /// Whether HTTP/2 is spoken with GitLab.
+    pub http2: Http2,
     /// Object stores that redirects may lead to; `None`: any that is neither link-local nor a metadata service.
     pub storage_hosts: Option<Vec<String>>,
     /// Longest wait for a connection, TLS included.
@@ -63,6 +71,30 @@ pub struct Settings {
     pub max_connections: usize,
 }
 
+/// Whether HTTP/2 is spoken with GitLab. Whatever is said here, a change of protocol and a request that waits for 100 go
+/// by HTTP/1.1, and so does all with the object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    /// Over TLS, where GitLab offers it: for requests with a small body or none, and for gRPC. Archives that are fetched,
+    /// long bodies and what is known to be answered by one have connections of their own.
+    Auto,
+    /// Not at all.
+    Off,
+    /// Without asking, also in the clear, for all that it can carry.
+    PriorKnowledge,
+}
+
+impl Http2 {
+    /// What shares connections of those that pass requests on or ask questions, and of those that fetch archives.
+    fn sharing(self, url: &Origin) -> (Option<Sharing>, Option<Sharing>) {
+        match self {
+            Self::Auto if *url.scheme() == Scheme::HTTPS => (Some(Sharing::Small), None),
+            Self::Auto | Self::Off => (None, None),
+            Self::PriorKnowledge => (Some(Sharing::All), Some(Sharing::All)),
+        }
+    }
+}
+
 /// Why GitLab can't be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -73,6 +105,10 @@ pub enum SetupError {
     #[error(transparent)]
     Proxy(#[from] ProxyError),
 }
+
+/// How long a call of gRPC may be silent: a stream of events may be for hours, and the connection's own pings find peers
+/// that are gone. It ends with its client, or when it says so (`grpc-timeout`).
+const CALL: Duration = Duration::from_secs(24 * 3600);
 
 /// Questions under way at once. GitLab's Puma has a few dozen threads; more would only queue there, where other
 /// work waits behind them.
@@ -108,17 +144,20 @@ impl Upstream {
         let for_storage = tls::for_storage(roots.clone(), settings.storage_ca_file.as_deref())?;
         let for_gitlab = tls::for_gitlab(roots, &settings.tls)?;
         let egress = Egress::new(&settings.proxy)?;
-        let client = |tls, guarded, buffer| {
-            let manner = Manner { guarded, buffer, egress: egress.clone() };
+        let client = |tls, guarded, buffer, sharing| {
+            let prior = settings.http2 == Http2::PriorKnowledge;
+            let window = u32::try_from(buffer).unwrap_or(u32::MAX).saturating_mul(2);
+            let manner = Manner { guarded, buffer, sharing, prior, window, egress: egress.clone() };
             Client::new(tls, settings.connect_timeout, manner, metrics.retries.clone())
         };
+        let (small, large) = settings.http2.sharing(&settings.url);
         let guard = settings.storage_hosts.is_none();
         let limit = || Limit::new(settings.max_connections, settings.connect_timeout);
         Ok(Self {
-            through: client(&for_gitlab, false, THROUGH),
-            probing: client(&for_gitlab, false, 16 << 10),
-            filling: client(&for_gitlab, false, 256 << 10),
-            storage: client(&for_storage, guard, 256 << 10),
+            through: client(&for_gitlab, false, THROUGH, small),
+            probing: client(&for_gitlab, false, 16 << 10, small),
+            filling: client(&for_gitlab, false, 256 << 10, large),
+            storage: client(&for_storage, guard, 256 << 10, None),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             requests: limit(),
             polls: limit(),
@@ -154,7 +193,7 @@ impl Upstream {
         let lane = if self.is_poll(&parts.method, &parts.uri) { &self.polls } else { &self.requests };
         let place = lane.enter().await?;
         let (request, permission) = expect::hold(Request::from_parts(parts, body));
-        let silence = self.settings.read_timeout;
+        let silence = if content::is_grpc(request.headers()) { CALL } else { self.settings.read_timeout };
         let response = self.through.send(request, silence, silence).await?;
         Ok(response.map(|body| body.holding(Some(place), permission)))
     }

@@ -100,6 +100,7 @@ impl Reader<'_> {
         let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
         let (tls, proxy) = (self.tls(), self.proxy());
         let storage_ca_file = self.read(&keys::UPSTREAM_STORAGE_CA_FILE);
+        let http2 = self.read(&keys::UPSTREAM_HTTP2);
         let storage_hosts = self.read(&keys::UPSTREAM_STORAGE_HOSTS);
         let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);
         let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
@@ -112,6 +113,7 @@ impl Reader<'_> {
             tls: tls?,
             storage_ca_file,
             proxy,
+            http2: http2?,
             storage_hosts,
             connect_timeout: connect_timeout?,
             read_timeout: read_timeout?,

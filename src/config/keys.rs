@@ -12,6 +12,7 @@ use crate::proxy::{GzipFor, OnFile};
 use crate::server::{Address, tls};
 use crate::store::{ReadMode, Share};
 use crate::telemetry::log::{Format, Level};
+use crate::upstream::Http2;
 
 /// What the table says about a key besides its type.
 #[derive(Debug)]
@@ -194,6 +195,10 @@ keys! {
     UPSTREAM_STORAGE_CA_FILE: PathBuf = read::path,
         key("upstream.storage_ca_file", Optional("/etc/larder/storage-ca.pem"), "the path of a PEM file",
             "Certificates trusted for the object store alone, besides those above.");
+    UPSTREAM_HTTP2: Http2 = |raw| read::choice(raw,
+            &[("auto", Http2::Auto), ("off", Http2::Off), ("prior-knowledge", Http2::PriorKnowledge)]),
+        key("upstream.http2", Default("auto"), "\"auto\", \"off\" or \"prior-knowledge\"",
+            "HTTP/2 to GitLab; auto: where https offers it, for small requests and gRPC; prior-knowledge: without asking, for all but upgrades.");
     UPSTREAM_PROXY: Origin = read::proxy,
         key("upstream.proxy", Optional("http://proxy.example.com:3128"),
             "a URL such as \"http://proxy.example.com:3128\" without user name, password or path",

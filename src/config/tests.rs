@@ -41,6 +41,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.tls.cert", &["/etc/c.pem"], &[""]),
     ("upstream.tls.key", &["/etc/c.key"], &[""]),
     ("upstream.storage_ca_file", &["/etc/s.pem", "s.pem"], &[""]),
+    ("upstream.http2", &["auto", "off", "prior-knowledge"], &["", "on", "true", "h2c"]),
     (
         "upstream.proxy",
         &["http://proxy.example.com:3128", "http://192.0.2.1"],

@@ -96,7 +96,7 @@ impl Default for Metrics {
         let upgrades = Gauge::default();
         registry.register("upgrades", "Upgraded connections (WebSockets) open now", upgrades.clone());
         let retries = Counter::default();
-        let help = "Requests sent once more, as a kept connection to GitLab had closed";
+        let help = "Requests sent once more, as a kept connection to GitLab had closed or GitLab refused them unseen";
         registry.register("upstream_retries", help, retries.clone());
         let outcomes = |route: Route| {
             Counters::of(&requests, &Outcome::ALL, |outcome| {

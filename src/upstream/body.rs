@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::{Error, Kind};
 use super::expect::Permission;
+use super::session::Stream;
 
 /// What a body breaks with.
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -39,11 +40,19 @@ pub struct Fetched {
     place: Option<OwnedSemaphorePermit>,
     /// Keeps a request's body waiting that GitLab hasn't asked for.
     permission: Option<Permission>,
+    /// Its part of a shared connection, until it has ended.
+    stream: Option<Stream>,
 }
 
 impl Fetched {
     pub(super) const fn new(inner: Incoming, silence: Duration) -> Self {
-        Self { inner, silence, alarm: None, place: None, permission: None }
+        Self { inner, silence, alarm: None, place: None, permission: None, stream: None }
+    }
+
+    /// The same, from a shared connection.
+    pub(super) fn over(mut self, stream: Stream) -> Self {
+        self.stream = Some(stream);
+        self
     }
 
     /// The same, holding on to what was taken for its request.
@@ -80,14 +89,18 @@ impl HttpBody for Fetched {
                 return Poll::Ready(Some(Err(Error::from_kind(Kind::ReadTimeout))));
             }
         };
+        let frame = frame.map(|frame| frame.map_err(|error| Error::classify(error, false)));
+        // hyper takes a stream that is reset without an error (RFC 9113, 8.1) for one that has ended.
+        let cut = frame.is_none() && self.stream.is_some() && !self.inner.is_end_stream();
+        let frame = if cut { Some(Err(Error::from_kind(Kind::Terminated))) } else { frame };
         if !matches!(frame, Some(Ok(_))) {
-            self.place = None;
+            (self.place, self.stream) = (None, None);
         }
         let silence = self.silence;
         if let Some(alarm) = &mut self.alarm {
             alarm.as_mut().reset(Instant::now() + silence);
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| Error::classify(error, false))))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,8 +1,8 @@
-//! One pooled HTTP/1.1 client.
+//! One client: connections of HTTP/1.1, each for one request at a time, and of HTTP/2, which requests share.
 
 use std::time::Duration;
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response, Version};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -10,13 +10,18 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
 
-use super::again::Copy;
+use super::again::{self, Copy};
 use super::body::{Body, Fetched};
 use super::connect::{Dial, Used};
 use super::egress::Egress;
 use super::error::{Error, Kind};
+use super::failure::{Again, Failure};
 use super::resolve::Resolver;
+use super::session::Stream;
+use super::shared::Shared;
+use super::way::Sharing;
 use crate::hop;
+use crate::pace::TooSlow;
 
 /// How long a connection is kept for the next request: below the 65 to 75 s after which servers in front of GitLab
 /// close theirs, so that few requests meet a closing one.
@@ -33,6 +38,8 @@ pub(super) struct Client {
     kept: Inner,
     /// For what is sent once more: a connection of its own can't have been closed already.
     fresh: Inner,
+    /// For what shares connections, if anything does.
+    shared: Option<(Sharing, Shared)>,
     connect_timeout: Duration,
     retries: Counter,
 }
@@ -44,6 +51,12 @@ pub(super) struct Manner {
     pub(super) guarded: bool,
     /// Bytes that it reads at once.
     pub(super) buffer: usize,
+    /// What goes over HTTP/2, if anything does.
+    pub(super) sharing: Option<Sharing>,
+    /// HTTP/2 is spoken without asking.
+    pub(super) prior: bool,
+    /// Bytes that GitLab may send ahead for one request over HTTP/2.
+    pub(super) window: u32,
     /// The way out.
     pub(super) egress: Egress,
 }
@@ -65,7 +78,11 @@ impl Client {
             tcp
         };
         let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
-        let connector = https.wrap_connector(Dial::new(tcp(manner.guarded), tcp(false), manner.egress));
+        let dial = Dial::new(tcp(manner.guarded), tcp(false), manner.egress);
+        let connector = https.wrap_connector(dial.clone());
+        let shared = manner
+            .sharing
+            .map(|sharing| (sharing, Shared::new(dial, tls, manner.prior, manner.window, connect_timeout)));
         let client = |idle| {
             legacy::Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -79,7 +96,7 @@ impl Client {
                 .http1_title_case_headers(true)
                 .build(connector.clone())
         };
-        Self { kept: client(MAX_IDLE), fresh: client(0), connect_timeout, retries }
+        Self { kept: client(MAX_IDLE), fresh: client(0), shared, connect_timeout, retries }
     }
 
     /// Sends a request and waits for the head of its answer for `wait`, then allows its body to pause for `silence`.
@@ -90,20 +107,62 @@ impl Client {
         wait: Duration,
         silence: Duration,
     ) -> Result<Response<Fetched>, Error> {
-        let (request, copy) = Copy::of(request);
-        let failure = match self.attempt(&self.kept, request, wait, silence).await {
+        let shared =
+            self.shared.as_ref().filter(|(sharing, _)| sharing.covers(&request)).map(|(_, shared)| shared);
+        let (request, copy) = Copy::of(request, if shared.is_some() { again::KEPT } else { 0 });
+        let failure = match self.first(shared, request, wait, silence).await {
             Ok(response) => return Ok(response),
             Err(failure) => failure,
         };
-        let allowed = failure.unwritten || (failure.reused && copy.is_repeatable());
-        let Some(again) = allowed.then(|| copy.request()).flatten() else {
+        if copy.was_slow() && failure.error.kind() == Kind::ClientGone {
+            return Err(Error::client_gone(TooSlow));
+        }
+        let allowed = match failure.again {
+            Again::Never => false,
+            Again::IfSafe => copy.is_repeatable(),
+            Again::Unprocessed => true,
+        };
+        let Some(request) = allowed.then(|| copy.request()).flatten() else {
             return Err(failure.error);
         };
         self.retries.inc();
-        self.attempt(&self.fresh, again, wait, silence).await.map_err(|failure| failure.error)
+        self.second(shared.zip(failure.after), request, wait, silence).await
     }
 
-    async fn attempt(
+    /// Over a connection that is there, if there is one.
+    async fn first(
+        &self,
+        shared: Option<&Shared>,
+        request: Request<Body>,
+        wait: Duration,
+        silence: Duration,
+    ) -> Result<Response<Fetched>, Failure> {
+        if let Some(shared) = shared {
+            let stream = shared.enter(request.uri(), None).await.map_err(Failure::from)?;
+            if let Some(stream) = stream {
+                return self.over(stream, request, wait, silence).await;
+            }
+        }
+        self.alone(&self.kept, request, wait, silence).await
+    }
+
+    /// Over one that is newer than the first attempt's.
+    async fn second(
+        &self,
+        shared: Option<(&Shared, u64)>,
+        request: Request<Body>,
+        wait: Duration,
+        silence: Duration,
+    ) -> Result<Response<Fetched>, Error> {
+        if let Some((shared, after)) = shared
+            && let Some(stream) = shared.enter(request.uri(), Some(after)).await?
+        {
+            return self.over(stream, request, wait, silence).await.map_err(|failure| failure.error);
+        }
+        self.alone(&self.fresh, request, wait, silence).await.map_err(|failure| failure.error)
+    }
+
+    async fn alone(
         &self,
         client: &Inner,
         request: Request<Body>,
@@ -119,42 +178,38 @@ impl Client {
                 }
                 // Such a body would go on, or be stored, without the coding's name.
                 if !hop::is_plainly_coded(response.headers()) {
-                    let error = Error::from_kind(Kind::Coding);
-                    return Err(Failure { error, unwritten: false, reused: false });
+                    return Err(Failure::from(Error::from_kind(Kind::Coding)));
                 }
                 Ok(response.map(|inner| Fetched::new(inner, silence)))
             }
-            Ok(Err(error)) => Err(Failure::of(error)),
-            Err(_) => {
-                let error = Error::from_kind(Kind::ReadTimeout);
-                Err(Failure { error, unwritten: false, reused: false })
-            }
+            Ok(Err(error)) => Err(Failure::alone(error)),
+            Err(_) => Err(Failure::from(Error::from_kind(Kind::ReadTimeout))),
         }
     }
-}
 
-/// An attempt that failed.
-struct Failure {
-    error: Error,
-    /// Not one byte of the request has gone out.
-    unwritten: bool,
-    /// Its connection had brought an answer before, and ended without one.
-    reused: bool,
-}
-
-impl Failure {
-    fn of(error: legacy::Error) -> Self {
-        let connecting = error.is_connect();
-        // A request that its connection hasn't even taken over is given back as cancelled.
-        let source =
-            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<hyper::Error>());
-        let unwritten = source.is_some_and(hyper::Error::is_canceled);
-        let mut extensions = Extensions::new();
-        if let Some(connected) = error.connect_info() {
-            connected.get_extras(&mut extensions);
+    async fn over(
+        &self,
+        stream: Stream,
+        mut request: Request<Body>,
+        wait: Duration,
+        silence: Duration,
+    ) -> Result<Response<Fetched>, Failure> {
+        *request.version_mut() = Version::HTTP_2;
+        let answer = stream.sender().try_send_request(request);
+        match tokio::time::timeout(wait, answer).await {
+            Ok(Ok(response)) => {
+                stream.answered();
+                Ok(response.map(|inner| Fetched::new(inner, silence).over(stream)))
+            }
+            Ok(Err(mut error)) => {
+                let unwritten = error.take_message().is_some();
+                Err(Failure::over(&stream, error.into_error(), unwritten))
+            }
+            Err(_) => {
+                // Slow, or dead: the next request had better not wait to learn which.
+                stream.retire();
+                Err(Failure::from(Error::from_kind(Kind::ReadTimeout)))
+            }
         }
-        let reused = Used::of(&mut extensions).is_some_and(|used| used.is_marked());
-        let error = Error::classify(error, connecting);
-        Self { unwritten, reused: reused && error.kind() == Kind::Terminated, error }
     }
 }

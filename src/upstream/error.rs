@@ -126,6 +126,11 @@ impl Error {
         Self { kind: kind_of(&error, connecting), source: Some(Box::new(error)) }
     }
 
+    /// The same of a connection that couldn't be made.
+    pub(super) fn connecting(error: Box<dyn StdError + Send + Sync>) -> Self {
+        Self { kind: kind_of(&*error, true), source: Some(error) }
+    }
+
     /// What went wrong.
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -133,14 +138,12 @@ impl Error {
 
     /// Whether such an error is somewhere behind it.
     pub fn is_caused_by<E: StdError + 'static>(&self) -> bool {
-        let mut link = StdError::source(self);
-        while let Some(error) = link {
-            if error.is::<E>() {
-                return true;
-            }
-            link = deeper(error);
-        }
-        false
+        StdError::source(self).is_some_and(is_behind::<E>)
+    }
+
+    /// The client gave its request up, for this reason.
+    pub(super) fn client_gone(reason: impl StdError + Send + Sync + 'static) -> Self {
+        Self { kind: Kind::ClientGone, source: Some(Box::new(reason)) }
     }
 
     /// The whole chain, for the log.
@@ -154,6 +157,23 @@ impl Error {
         }
         text
     }
+}
+
+/// Whether such an error is this one or somewhere behind it.
+pub(super) fn is_behind<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    find::<E>(error).is_some()
+}
+
+/// The first error of this type, from this one on.
+pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        link = deeper(error);
+    }
+    None
 }
 
 fn kind_of(error: &(dyn StdError + 'static), connecting: bool) -> Kind {
@@ -185,6 +205,19 @@ fn one_link(error: &(dyn StdError + 'static), connecting: bool) -> Option<Kind> 
         return if error.is_parse() {
             Some(Kind::Protocol)
         } else if error.is_user() || error.is_body_write_aborted() {
+            Some(Kind::ClientGone)
+        } else if error.is_timeout() {
+            // A ping that wasn't answered.
+            Some(Kind::ReadTimeout)
+        } else {
+            None
+        };
+    }
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        return if error.is_library() {
+            Some(Kind::Protocol)
+        } else if error.is_reset() && !error.is_remote() {
+            // We reset the stream ourselves: the request's body broke off.
             Some(Kind::ClientGone)
         } else {
             None

@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+use http::{HeaderMap, Response, StatusCode, Version};
+
+use crate::offered::Offered;
+use crate::peer::Client;
 use crate::raw::{Answer, End, Wire};
 use crate::script::Script;
 
@@ -279,4 +283,159 @@ async fn the_client_gets_what_gitlab_answered() {
         let (_, through) = exchange(&script, script.larder.address, &request, &answer).await;
         agree_down(&straight, &through, &context);
     }
+}
+
+/// Fields as HTTP/2 has them: names in small letters, values as bytes in Latin-1.
+fn shared_fields(fields: &HeaderMap, without: &[&str]) -> Vec<(String, String)> {
+    let value =
+        |value: &http::HeaderValue| value.as_bytes().iter().copied().map(char::from).collect::<String>();
+    let kept = fields.iter().filter(|(name, _)| !without.contains(&name.as_str()));
+    sorted(kept.map(|(name, text)| (name.as_str().to_owned(), value(text).trim().to_owned())))
+}
+
+/// The same of a message of HTTP/1.1.
+fn small_fields(message: &Answer, without: &[&str]) -> Vec<(String, String)> {
+    sorted(fields(message, without).into_iter().map(|(name, value)| (name.to_lowercase(), value)))
+}
+
+/// That there is no body, a message of HTTP/1.1 may say by an empty chunk or by nothing at all (RFC 9112, 6.3).
+fn sorted(fields: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let nothing = |(name, value): &(String, String)| name == "content-length" && value == "0";
+    let mut fields: Vec<_> = fields.filter(|field| !nothing(field)).collect();
+    fields.sort_by(|one, other| one.0.cmp(&other.0));
+    fields
+}
+
+#[tokio::test]
+async fn a_gitlab_that_offers_http2_is_asked_the_same() {
+    let (script, offered) = (Script::start().await, Offered::start(&[b"h2", b"http/1.1"], |_| ()).await);
+    let (mut shared, mut alone) = (0, 0);
+    for (context, request) in requests() {
+        let ok = message("HTTP/1.1 200 OK", &["Content-Length: 0"], b"");
+        let (straight, _) = exchange(&script, script.address(), &request, &ok).await;
+        let mut client = Wire::to(offered.larder.address).await;
+        let ((), asked) = tokio::join!(client.send(&request), offered.asked());
+        let version = asked.version();
+        let has_length = straight.field("transfer-encoding").is_none();
+        // Packages are known to be long.
+        let small = has_length && straight.body.len() <= 64 << 10 && !straight.line.contains("/packages/");
+        assert_eq!(version, if small { Version::HTTP_2 } else { Version::HTTP_11 }, "{context}");
+        *(if small { &mut shared } else { &mut alone }) += 1;
+        let target = asked.request.uri().path_and_query().unwrap();
+        let line = format!("{} {target} HTTP/1.1", asked.request.method());
+        assert_eq!(line, straight.line, "{context}");
+        // GitLab is behind https here, and is told so.
+        let mut without = ADDED_UP.to_vec();
+        without.push("x-forwarded-ssl");
+        assert_eq!(
+            shared_fields(asked.request.headers(), &without),
+            small_fields(&straight, &without),
+            "{context}"
+        );
+        assert!(asked.request.body() == &straight.body, "{context}: the body");
+        asked.answer(Response::builder().header("content-length", "0"), "");
+        assert_eq!(client.answer(request.starts_with(b"HEAD ")).await.status(), 200, "{context}");
+    }
+    assert!(shared >= 70 && alone >= 5, "{shared} {alone}");
+}
+
+#[tokio::test]
+async fn the_client_gets_what_gitlab_answered_over_http2() {
+    let (script, offered) = (Script::start().await, Offered::start(&[b"h2", b"http/1.1"], |_| ()).await);
+    for (context, method, answer) in answers() {
+        let request =
+            message(&format!("{method} /x HTTP/1.1"), &["Host: larder.test", "Content-Length: 0"], b"");
+        let (_, straight) = exchange(&script, script.address(), &request, &answer).await;
+        let mut client = Wire::to(offered.larder.address).await;
+        let ((), asked) = tokio::join!(client.send(&request), offered.asked());
+        assert_eq!(asked.version(), Version::HTTP_2, "{context}");
+        let mut head = Response::builder().status(straight.status());
+        for (name, value) in &straight.fields {
+            // What HTTP/2 has no words for.
+            if !["connection", "transfer-encoding"].contains(&&*name.to_lowercase()) {
+                let value: Vec<u8> = value.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+                head = head.header(name, value);
+            }
+        }
+        asked.answer(head, straight.body.clone());
+        let through = client.answer(method == "HEAD").await;
+        assert_eq!(through.status(), straight.status(), "{context}");
+        let known = StatusCode::from_u16(straight.status()).unwrap().canonical_reason();
+        assert_eq!(
+            through.line.splitn(3, ' ').nth(2).unwrap().trim(),
+            known.unwrap_or("<none>"),
+            "{context}"
+        );
+        let mut without = ADDED_DOWN.to_vec();
+        without.push("transfer-encoding");
+        assert_eq!(small_fields(&through, &without), small_fields(&straight, &without), "{context}");
+        assert!(through.body == straight.body, "{context}: the body");
+        assert_eq!(through.end, End::Framed, "{context}");
+    }
+}
+
+#[tokio::test]
+async fn a_gitlab_that_does_not_offer_http2_is_asked_by_http1_and_not_offered_it_each_time() {
+    for (protocols, version) in [(&[&b"http/1.1"[..]][..], Version::HTTP_11), (&[], Version::HTTP_11)] {
+        let offered = Offered::start(protocols, |_| ()).await;
+        let mut client = Wire::to(offered.larder.address).await;
+        for _ in 0..3 {
+            client.send(&message("GET /x HTTP/1.1", &["Host: larder.test"], b"")).await;
+            let asked = offered.asked().await;
+            assert_eq!(asked.version(), version);
+            asked.answer(Response::builder().header("content-length", "0"), "");
+            assert_eq!(client.answer(false).await.status(), 200);
+        }
+        // One to find out; larder may have made another before the first was free again.
+        assert!((2..=4).contains(&offered.connections()), "{}", offered.connections());
+    }
+}
+
+#[tokio::test]
+async fn http2_that_is_off_is_not_spoken() {
+    let off = larder::upstream::Http2::Off;
+    let offered = Offered::start(&[b"h2", b"http/1.1"], |config| config.upstream.http2 = off).await;
+    let mut client = Wire::to(offered.larder.address).await;
+    client.send(&message("GET /x HTTP/1.1", &["Host: larder.test"], b"")).await;
+    let asked = offered.asked().await;
+    assert_eq!(asked.version(), Version::HTTP_11);
+    asked.answer(Response::builder().header("content-length", "0"), "");
+    assert_eq!(client.answer(false).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_http2_cannot_carry_goes_by_http1_and_grpc_by_http2_where_it_is_offered() {
+    let offered = Offered::start(&[b"h2", b"http/1.1"], |_| ()).await;
+    let long = message("POST /x HTTP/1.1", &["Host: x", "Content-Length: 65537"], &vec![b'x'; 65_537]);
+    for (request, version) in [
+        (
+            message("GET /-/cable HTTP/1.1", &["Host: x", "Connection: upgrade", "Upgrade: websocket"], b""),
+            Version::HTTP_11,
+        ),
+        (
+            message("PUT /x HTTP/1.1", &["Host: x", "Expect: 100-continue", "Content-Length: 2"], b"ok"),
+            Version::HTTP_11,
+        ),
+        (long, Version::HTTP_11),
+        (message("GET /g/p/-/archive/main/p.zip HTTP/1.1", &["Host: x"], b""), Version::HTTP_11),
+        (message("GET /x HTTP/1.1", &["Host: x"], b""), Version::HTTP_2),
+    ] {
+        let mut client = Wire::to(offered.larder.address).await;
+        let ((), asked) = tokio::join!(client.send(&request), offered.asked());
+        assert_eq!(asked.version(), version);
+        asked.answer(Response::builder().status(426).header("content-length", "0"), "");
+        if request.windows(6).any(|window| window == b"Expect") {
+            assert!(client.interim().await.starts_with("HTTP/1.1 100"));
+        }
+        assert_eq!(client.answer(false).await.status(), 426);
+    }
+    let mut client = Client::with(&offered.larder, &h2::client::Builder::new()).await;
+    let call = [("content-type", "application/grpc"), ("te", "trailers")];
+    let (answer, mut body) = client.send("POST /agent/Call", &call, false).await;
+    body.send_data(vec![0; 70_000].into(), true).unwrap();
+    let asked = offered.asked().await;
+    assert_eq!((asked.version(), asked.request.body().len()), (Version::HTTP_2, 70_000));
+    assert_eq!(asked.request.headers()["te"], "trailers");
+    asked.answer(Response::builder().header("grpc-status", "0"), "");
+    assert_eq!(answer.whole().await.unwrap().0, 200);
 }

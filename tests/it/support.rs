@@ -45,6 +45,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             tls: larder::upstream::TlsSettings::default(),
             storage_ca_file: None,
             proxy: larder::upstream::ProxySettings::default(),
+            http2: larder::upstream::Http2::Auto,
             storage_hosts: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),

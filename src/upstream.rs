@@ -118,6 +118,9 @@ const QUESTIONS: usize = 64;
 /// it, and hundreds of such clients shall not fill memory.
 const THROUGH: usize = 64 << 10;
 
+/// Bytes that GitLab may send ahead of one answer over a shared connection: 5 MB/s at a distance of 100 ms.
+const WINDOW: u32 = 512 << 10;
+
 /// GitLab, and the object store it redirects to.
 #[derive(Debug)]
 pub struct Upstream {
@@ -144,9 +147,8 @@ impl Upstream {
         let for_storage = tls::for_storage(roots.clone(), settings.storage_ca_file.as_deref())?;
         let for_gitlab = tls::for_gitlab(roots, &settings.tls)?;
         let egress = Egress::new(&settings.proxy)?;
-        let client = |tls, guarded, buffer, sharing| {
+        let client = |tls, guarded, (buffer, window), sharing| {
             let prior = settings.http2 == Http2::PriorKnowledge;
-            let window = u32::try_from(buffer).unwrap_or(u32::MAX).saturating_mul(2);
             let manner = Manner { guarded, buffer, sharing, prior, window, egress: egress.clone() };
             Client::new(tls, settings.connect_timeout, manner, metrics.retries.clone())
         };
@@ -154,10 +156,10 @@ impl Upstream {
         let guard = settings.storage_hosts.is_none();
         let limit = || Limit::new(settings.max_connections, settings.connect_timeout);
         Ok(Self {
-            through: client(&for_gitlab, false, THROUGH, small),
-            probing: client(&for_gitlab, false, 16 << 10, small),
-            filling: client(&for_gitlab, false, 256 << 10, large),
-            storage: client(&for_storage, guard, 256 << 10, None),
+            through: client(&for_gitlab, false, (THROUGH, WINDOW), small),
+            probing: client(&for_gitlab, false, (16 << 10, 32 << 10), small),
+            filling: client(&for_gitlab, false, (256 << 10, WINDOW), large),
+            storage: client(&for_storage, guard, (256 << 10, WINDOW), None),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             requests: limit(),
             polls: limit(),

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{Extensions, Request, Response, Version};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
 
 use super::again::{self, Copy};
 use super::body::{Body, Fetched};
-use super::connect::{Dial, Used};
+use super::connect::{Dial, Known};
 use super::egress::Egress;
 use super::error::{Error, Kind};
 use super::failure::{Again, Failure};
@@ -165,16 +165,22 @@ impl Client {
     async fn alone(
         &self,
         client: &Inner,
-        request: Request<Body>,
+        mut request: Request<Body>,
         wait: Duration,
         silence: Duration,
     ) -> Result<Response<Fetched>, Failure> {
+        let connection = capture_connection(&mut request);
         // The wait begins once there is a connection; TLS isn't part of the connector's own time-out.
         let answer = tokio::time::timeout(wait.saturating_add(self.connect_timeout), client.request(request));
-        match answer.await {
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = lost(connection) => return Err(Failure::lost()),
+        };
+        match answer {
             Ok(Ok(mut response)) => {
-                if let Some(used) = Used::of(response.extensions_mut()) {
-                    used.mark();
+                if let Some(known) = Known::of(response.extensions_mut()) {
+                    known.mark_used();
                 }
                 // Such a body would go on, or be stored, without the coding's name.
                 if !hop::is_plainly_coded(response.headers()) {
@@ -211,5 +217,27 @@ impl Client {
                 Err(Failure::from(Error::from_kind(Kind::ReadTimeout)))
             }
         }
+    }
+}
+
+/// How long after the end of its connection an answer, or an error, may take to reach whoever waits for it.
+const NEWS: Duration = Duration::from_secs(1);
+
+/// Ready once a request's connection is gone and nobody has said what became of it. hyper hands a request to its
+/// connection by a channel of tokio's; one that is handed over in the very moment in which the connection ends stays in
+/// it, and isn't dropped either before its sender is, who waits for it. Whatever has been written has its answer or its
+/// error before the connection goes.
+async fn lost(mut connection: CaptureConnection) {
+    let mut extensions = Extensions::new();
+    if let Some(connected) = &*connection.wait_for_connection_metadata().await {
+        connected.get_extras(&mut extensions);
+    }
+    match Known::of(&mut extensions) {
+        Some(known) => {
+            known.is_gone().await;
+            tokio::time::sleep(NEWS).await;
+        }
+        // It has none yet.
+        None => std::future::pending().await,
     }
 }

@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -21,22 +22,36 @@ use super::body::BoxError;
 use super::egress::{self, Egress, Via};
 use super::resolve::Resolver;
 
-/// What is known of a connection beside its stream: whether an answer has come over it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Used(Arc<AtomicBool>);
+/// What is known of a connection beside its stream: whether an answer has come over it, and whether it is gone.
+#[derive(Debug, Clone)]
+pub(super) struct Known(Arc<State>);
 
-impl Used {
-    /// The mark of the connection that an answer's or an error's extensions belong to.
+#[derive(Debug)]
+struct State {
+    used: AtomicBool,
+    /// Its other side goes with the stream.
+    open: watch::Receiver<()>,
+}
+
+impl Known {
+    /// Of the connection that an answer's or an error's extensions belong to.
     pub(super) fn of(extensions: &mut Extensions) -> Option<Self> {
         extensions.remove()
     }
 
-    pub(super) fn mark(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// An answer has come.
+    pub(super) fn mark_used(&self) {
+        self.0.used.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_marked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn is_used(&self) -> bool {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Ready once the connection is gone.
+    pub(super) async fn is_gone(&self) {
+        // Nothing is ever sent.
+        let _ = self.0.open.clone().changed().await;
     }
 }
 
@@ -69,17 +84,16 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let line = |stream| Line { stream, used: Used::default(), reset: None };
         let Some(Via { proxy, credentials }) = self.egress.of(&to) else {
             let dialling = self.direct.call(to);
-            return Box::pin(async move { Ok(line(dialling.await?)) });
+            return Box::pin(async move { Ok(Line::new(dialling.await?)) });
         };
         let mut tunnel = Tunnel::new(proxy, self.unguarded.clone());
         if let Some(credentials) = credentials {
             tunnel = tunnel.with_auth(credentials);
         }
         let tunnelling = tunnel.call(egress::with_port(to));
-        Box::pin(async move { Ok(line(tunnelling.await?)) })
+        Box::pin(async move { Ok(Line::new(tunnelling.await?)) })
     }
 }
 
@@ -91,12 +105,19 @@ const LINGER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Line {
     stream: TokioIo<TcpStream>,
-    used: Used,
+    known: Known,
+    _open: watch::Sender<()>,
     /// It has been reset; what is written goes nowhere, until then.
     reset: Option<Instant>,
 }
 
 impl Line {
+    fn new(stream: TokioIo<TcpStream>) -> Self {
+        let (sender, open) = watch::channel(());
+        let known = Known(Arc::new(State { used: AtomicBool::new(false), open }));
+        Self { stream, known, _open: sender, reset: None }
+    }
+
     /// What a write of `length` bytes came to: nothing that has failed since a reset, for a while.
     fn taken(&mut self, length: usize, written: io::Result<usize>) -> io::Result<usize> {
         match written {
@@ -115,7 +136,7 @@ fn is_reset(error: &io::Error) -> bool {
 
 impl Connection for Line {
     fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.used.clone())
+        self.stream.connected().extra(self.known.clone())
     }
 }
 
@@ -154,5 +175,30 @@ impl Write for Line {
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         Poll::Ready(self.taken(slices.iter().map(|slice| slice.len()).sum(), written))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_known_to_be_gone_once_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let line = Line::new(TokioIo::new(stream));
+        let mut extensions = Extensions::new();
+        line.connected().get_extras(&mut extensions);
+        let known = Known::of(&mut extensions).unwrap();
+        let mut gone = std::pin::pin!(known.is_gone());
+        tokio::select! {
+            biased;
+            () = &mut gone => panic!("it is there"),
+            () = std::future::ready(()) => {}
+        }
+        drop(line);
+        gone.await;
     }
 }

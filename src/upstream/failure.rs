@@ -7,7 +7,7 @@ use h2::Reason;
 use http::Extensions;
 use hyper_util::client::legacy;
 
-use super::connect::Used;
+use super::connect::Known;
 use super::error::{self, Error, Kind};
 use super::session::Stream;
 
@@ -38,6 +38,11 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// A request that never reached its connection.
+    pub(super) fn lost() -> Self {
+        Self { again: Again::Unprocessed, ..Self::from(Error::from_kind(Kind::Terminated)) }
+    }
+
     /// On a connection of its own.
     pub(super) fn alone(error: legacy::Error) -> Self {
         let connecting = error.is_connect();
@@ -48,7 +53,7 @@ impl Failure {
         if let Some(connected) = error.connect_info() {
             connected.get_extras(&mut extensions);
         }
-        let reused = Used::of(&mut extensions).is_some_and(|used| used.is_marked());
+        let reused = Known::of(&mut extensions).is_some_and(|known| known.is_used());
         let error = Error::classify(error, connecting);
         let again = if unwritten {
             Again::Unprocessed

@@ -28,6 +28,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// and what stands behind it, say to each other.
 const INTERNAL: [&str; 3] = ["gitlab-workhorse", "x-sendfile", "x-accel-"];
 
+/// How the fields begin by which a proxy says where a request came from.
+const CLAIMS: [&str; 2] = ["x-forwarded-", "x-real-ip"];
+
 /// What larder goes by in `Via`.
 const PSEUDONYM: &str = "1.1 larder";
 
@@ -193,7 +196,15 @@ pub fn is_forwarding(name: &HeaderName) -> bool {
 }
 
 fn is_internal(name: &HeaderName) -> bool {
-    INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
+    INTERNAL.iter().any(|prefix| reads_as(name, prefix))
+}
+
+/// Whether a field's name begins so for Rack, to which `_` and `-` are one: nginx drops names with `_` unless it is told
+/// not to, and may not be there.
+fn reads_as(name: &HeaderName, prefix: &str) -> bool {
+    let same = |(is, wanted): (u8, u8)| is == wanted || (is == b'_' && wanted == b'-');
+    let name = name.as_str();
+    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same)
 }
 
 /// Whether a field concerns one connection only.
@@ -271,8 +282,8 @@ fn chain(peer: IpAddr, fields: &HeaderMap) -> Option<HeaderValue> {
 
 fn strip_claims(fields: &mut HeaderMap) {
     let claims: Vec<HeaderName> =
-        fields.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
-    for name in claims.iter().chain(&[header::FORWARDED, X_REAL_IP, X_FORWARDED_SSL]) {
+        fields.keys().filter(|name| CLAIMS.iter().any(|claim| reads_as(name, claim))).cloned().collect();
+    for name in claims.iter().chain(&[header::FORWARDED]) {
         fields.remove(name);
     }
 }
@@ -453,6 +464,29 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_peers_whole_list_goes_on_and_no_spelling_of_anothers() {
+        let pairs = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "10.1.1.1"),
+            ("x_forwarded_for", "7.7.7.7"),
+            ("x_real-ip", "7.7.7.7"),
+            ("x-forwarded_host", "evil"),
+        ];
+        let address = "10.0.0.1".parse().unwrap();
+        for (trusted, chain) in [(true, "6.6.6.6, 10.1.1.1, 10.0.0.1"), (false, "10.0.0.1")] {
+            let peer = Peer { address, trusted, secure: false };
+            let mut fields = map(&pairs);
+            let front = Front::of(peer, &fields, &"http://larder.example.com/x".parse().unwrap());
+            let authority = "gitlab.example.com".parse().unwrap();
+            let names = Names { scheme: &http::uri::Scheme::HTTP, authority: &authority, front: &front };
+            forward(&mut fields, peer, names);
+            let lists: Vec<_> = fields.get_all(&X_FORWARDED_FOR).iter().collect();
+            assert_eq!(lists, [chain]);
+            assert_eq!(fields.keys().any(|name| name.as_str().contains('_')), trusted);
+        }
+    }
+
+    #[test]
     fn a_request_that_comes_back_is_known_by_its_own_hop_alone() {
         let (one, other) = (Hop::new("1f"), Hop::new("2e"));
         let mut fields = map(&[("via", "1.0 a, 1.1 larder")]);
@@ -471,6 +505,8 @@ mod tests {
             ("gitlab-workhorse", "v"),
             ("x-sendfile-type", "x"),
             ("x-accel-redirect", "/x"),
+            ("gitlab_workhorse_api_request", "x"),
+            ("x_sendfile-type", "x"),
             ("private-token", "t"),
         ]);
         strip_internal(&mut fields);

@@ -77,6 +77,11 @@ fn what_names_gitlab_is_renamed_once_and_for_all() {
 }
 
 #[test]
+fn where_a_request_came_from_is_said_once_and_not_by_its_sender() {
+    run("forwarding", requests::forwarding);
+}
+
+#[test]
 fn a_range_is_inside_or_none() {
     run("range", requests::byte_range);
 }

@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use larder::conditional::{self, Decision, Validators};
 use larder::grant::Etag;
-use larder::hop::{Front, Names, Peer};
+use larder::hop::{self, Front, Names, Peer};
 use larder::range::{self, Asked};
 use larder::route::{Class, Line, Question, Route, Write};
 
@@ -173,4 +173,50 @@ pub(crate) fn names(bytes: &[u8]) -> bool {
         }
     }
     renamed
+}
+
+/// Lines of `name: value`, as a client or a proxy before larder might send them: what goes on says where the request
+/// came from by larder's word alone.
+pub(crate) fn forwarding(bytes: &[u8]) -> bool {
+    let given = fields(bytes);
+    let authority = "gitlab.example.com".parse().unwrap();
+    let address = std::net::Ipv4Addr::new(10, 0, 0, 1).into();
+    for trusted in [false, true] {
+        let peer = Peer { address, trusted, secure: false };
+        let front = Front::of(peer, &given, &"/".parse().unwrap());
+        let names = Names { scheme: &http::uri::Scheme::HTTP, authority: &authority, front: &front };
+        let mut sent = given.clone();
+        hop::strip(&mut sent);
+        hop::strip_internal(&mut sent);
+        hop::forward(&mut sent, peer, names);
+        let one = |name: &str| {
+            let values: Vec<_> = sent.get_all(name).iter().collect();
+            assert_eq!(values.len(), 1, "{name}");
+            values[0].to_str().unwrap().to_owned()
+        };
+        assert!(one("x-forwarded-for").ends_with("10.0.0.1"));
+        assert_eq!(one("x-real-ip"), peer.client(&given_for(&given)).to_string());
+        assert!(matches!(&*one("x-forwarded-proto"), "http" | "https"));
+        for (name, value) in &sent {
+            let read = name.as_str().replace('_', "-");
+            assert!(!read.starts_with("gitlab-workhorse") && !read.starts_with("x-accel-"), "{name}");
+            assert!(!hop::is_hop_by_hop(name), "{name}");
+            let claim = read.starts_with("x-forwarded-") || read == "forwarded" || read == "x-real-ip";
+            if claim && !trusted {
+                let own = value == "10.0.0.1" || value == "80" || value == "http";
+                assert!(
+                    own || Some(value) == front.host() || name == "x-forwarded-port",
+                    "{name}: {value:?}"
+                );
+            }
+        }
+    }
+    given.keys().any(hop::is_forwarding)
+}
+
+/// What larder itself goes by, once the fields of one connection are gone.
+fn given_for(given: &HeaderMap) -> HeaderMap {
+    let mut fields = given.clone();
+    hop::strip(&mut fields);
+    fields
 }

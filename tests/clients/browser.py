@@ -26,12 +26,12 @@ ARGUMENTS = [
 
 
 class Browser(Program):
-    def __init__(self, downloads):
+    def __init__(self, downloads, *arguments):
         super().__init__(["chromedriver", "--port=0"], "stdout")
         self.downloads = downloads
         self.session = self._driver() + "/session"
         preferences = {"download.default_directory": str(downloads), "download.prompt_for_download": False}
-        options = {"args": ARGUMENTS, "prefs": preferences}
+        options = {"args": [*ARGUMENTS, *arguments], "prefs": preferences}
         # An element that isn't there yet is awaited.
         timeouts = {"implicit": PATIENCE * 1000}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "timeouts": timeouts}
@@ -59,6 +59,10 @@ class Browser(Program):
     def title(self):
         return self._ask("/title")
 
+    def expect_title(self, beginning):
+        """Awaits a page."""
+        until(lambda: self.title().startswith(beginning))
+
     def _find(self, css):
         return "/element/" + self._ask("/element", {"using": "css selector", "value": css})[ELEMENT]
 
@@ -78,6 +82,9 @@ class Browser(Program):
     def click_link(self, text):
         found = self._ask("/element", {"using": "link text", "value": text})
         self._ask(f"/element/{found[ELEMENT]}/click", {})
+
+    def cookies(self):
+        return {cookie["name"]: cookie for cookie in self._ask("/cookie")}
 
     def downloaded(self, name):
         """The bytes of a file once it is there, and takes it away. Until then it has another name, and an empty file

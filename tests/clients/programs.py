@@ -79,7 +79,7 @@ class StandIn(Program):
     """A GitLab with one private project, some jobs with archives, and a credential of each kind; and a job for each
     archive in `files`."""
 
-    def __init__(self, storage, jobs, size, files=()):
+    def __init__(self, storage, jobs, size, files=(), *options):
         command = [
             os.environ["STANDIN_PROGRAM"],
             "--fixture",
@@ -87,6 +87,7 @@ class StandIn(Program):
             f"--jobs={jobs}",
             f"--archive-size={size}",
             *(f"--archive={file}" for file in files),
+            *options,
         ]
         super().__init__(command, "stdout")
         self.fixture = json.loads(self.next_line())

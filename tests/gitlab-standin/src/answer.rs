@@ -22,7 +22,7 @@ use crate::route::Route;
 use crate::world::World;
 pub(crate) use dress::dress;
 pub(crate) use runner::{accept_upload, authorize_upload, request_job, trace, update_job};
-pub(crate) use web::{sign_in, web};
+pub(crate) use web::{sign_in, sign_out, web};
 
 /// The older releases' constant entity tag: the digest of the JSON text `""` (issue 371991).
 pub(crate) const BOGUS_ETAG: &str = "W/\"12ae32cb1ec02d01eda3581b127c1fee\"";

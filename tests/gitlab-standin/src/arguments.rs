@@ -15,6 +15,7 @@ pub(crate) struct Arguments {
     pub(crate) jobs: u32,
     pub(crate) fixture: bool,
     pub(crate) archives: Vec<PathBuf>,
+    pub(crate) secure: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -35,6 +36,7 @@ impl Arguments {
             jobs: matches.get_one("jobs").copied().unwrap_or(3),
             fixture: matches.get_flag("fixture"),
             archives: matches.get_many("archive").into_iter().flatten().cloned().collect(),
+            secure: matches.get_one("secure").cloned(),
         }
     }
 }
@@ -76,6 +78,13 @@ fn command() -> Command {
                 .long("fixture")
                 .help("Start with a project, jobs and credentials, printed in the first line")
                 .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("secure")
+                .long("secure")
+                .value_name("FILE")
+                .help("Listen by TLS as well, with a certificate that is written there (DER), and be known by that URL alone")
+                .value_parser(value_parser!(PathBuf)),
         )
         .arg(
             Arg::new("archive")

@@ -7,7 +7,7 @@ mod arguments;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use gitlab_standin::{Fixture, GitLab, Setup};
+use gitlab_standin::{Certificate, Fixture, GitLab, Setup};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,8 +28,18 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let setup = Setup::default().listen(arguments.listen).storage(arguments.storage);
-    let gitlab = GitLab::start(setup.relative_root(&arguments.root)).await?;
+    let mut setup = setup.relative_root(&arguments.root);
+    if let Some(file) = &arguments.secure {
+        let certificate = Certificate::self_signed(&["localhost"])?;
+        std::fs::write(file, &certificate.der)?;
+        setup = setup.tls(vec![certificate.der], certificate.key);
+    }
+    let gitlab = GitLab::start(setup).await?;
     let mut line = json!({ "url": gitlab.url(), "store_url": gitlab.store_url() });
+    if let Some(address) = gitlab.tls_address() {
+        gitlab.name_itself(&format!("https://localhost:{}", address.port()));
+        merge(&mut line, json!({ "tls_url": gitlab.tls_url() }));
+    }
     if arguments.fixture {
         let mut fixture = Fixture::install(&gitlab, arguments.jobs, arguments.archive_size)?;
         fixture.add_files(&gitlab, &arguments.archives)?;

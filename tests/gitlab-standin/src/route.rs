@@ -83,6 +83,7 @@ pub(crate) enum Route {
     User,
     Version,
     SignIn,
+    SignOut,
     /// A signed-in user's first page.
     Home,
     /// A page of a project, by path as it was written.
@@ -113,6 +114,7 @@ impl Route {
             [""] if method == Method::GET => Self::Home,
             ["users", "sign_in"] if get || method == Method::POST => Self::SignIn,
             [first, ..] if first.starts_with("echo") => Self::Echo,
+            ["users", "sign_out"] if method == Method::POST => Self::SignOut,
             ["bytes", count] => count.parse().map_or(Self::Unknown, Self::Bytes),
             ["sink"] => Self::Sink,
             ["standin", "counters"] => Self::Counters,
@@ -146,7 +148,7 @@ impl Route {
             Self::Job { .. } => Class::Job,
             Self::User => Class::User,
             Self::Version => Class::Version,
-            Self::SignIn => Class::SignIn,
+            Self::SignIn | Self::SignOut => Class::SignIn,
             Self::Home => Class::WebPage,
             Self::Web { page, .. } => page.class(),
             Self::Echo => Class::Echo,

@@ -182,6 +182,10 @@ async fn answered(shared: &Shared, server: Server, ask: &Ask, body: Incoming) ->
             let form = bodies::form(ask, &mut received).await;
             form.map(|form| answer::sign_in(&mut shared.world.lock(), ask, &form))
         }
+        Route::SignOut => {
+            let form = bodies::form(ask, &mut received).await;
+            form.map(|form| answer::sign_out(&mut shared.world.lock(), ask, &form))
+        }
         Route::Web { project, page } => match bodies::form(ask, &mut received).await {
             Ok(form) => answer::web(&mut shared.world.lock(), ask, project, page, &form),
             Err(refusal) => Err(refusal),

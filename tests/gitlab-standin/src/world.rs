@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) store_url: String,
     pub(crate) store_down: bool,
+    /// The only name it goes by, in redirects and cookies; otherwise the one it was reached by.
+    pub(crate) own_origin: Option<String>,
     pub(crate) users: BTreeMap<UserId, User>,
     pub(crate) projects: BTreeMap<ProjectId, Project>,
     pub(crate) pipelines: BTreeMap<PipelineId, Pipeline>,
@@ -70,6 +72,7 @@ impl World {
             setup,
             store_url,
             store_down: false,
+            own_origin: None,
             users: BTreeMap::new(),
             projects: BTreeMap::new(),
             pipelines: BTreeMap::new(),

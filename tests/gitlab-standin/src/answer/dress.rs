@@ -2,7 +2,7 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, REFERRER_POLICY, SERVER, SET_COOKIE, VARY,
+    CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, ORIGIN, REFERRER_POLICY, SERVER, SET_COOKIE, VARY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -44,7 +44,25 @@ pub(crate) fn dress(world: &mut World, ask: &Ask, mut reply: Reply) -> Reply {
         let cookie = format!("_gitlab_visit={serial}; path=/; HttpOnly; SameSite=None");
         reply.add(SET_COOKIE, &cookie);
     }
+    if let Some(origin) = &world.own_origin {
+        name_itself(origin, ask, &mut reply);
+    }
     reply
+}
+
+/// Redirects lead to GitLab's one name, and cookies are for its domain.
+fn name_itself(origin: &str, ask: &Ask, reply: &mut Reply) {
+    let path = reply.header(&LOCATION).and_then(|to| to.strip_prefix(&ask.origin)).map(str::to_owned);
+    if let Some(path) = path {
+        reply.set(LOCATION, &format!("{origin}{path}"));
+    }
+    let domain = origin.split("://").nth(1).and_then(|authority| authority.split(':').next());
+    let values = reply.headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies: Vec<String> = values.map(str::to_owned).collect();
+    reply.headers.remove(SET_COOKIE);
+    for cookie in cookies {
+        reply.add(SET_COOKIE, &format!("{cookie}; domain={}", domain.unwrap_or_default()));
+    }
 }
 
 /// `Rack::ETag` on answers that have no tag: a weak one, 32 digits of the body's SHA-256 (`rack/lib/rack/etag.rb`),

@@ -51,12 +51,12 @@ pub(crate) fn request_job(world: &mut World, ask: &Ask, body: &[u8]) -> Result<R
     if !known && !world.runners.is_empty() {
         return Err(Reply::forbidden());
     }
-    let taken = if known { world.take_job() } else { None };
-    let Some((job, token)) = taken.and_then(|(id, token)| Some((world.jobs.get(&id)?, token))) else {
+    let next = if known { world.take_job() } else { None };
+    let Some((job, own)) = next.and_then(|(id, token)| Some((world.jobs.get(&id)?, token))) else {
         let nothing = Reply::new(StatusCode::NO_CONTENT);
         return Ok(nothing.with(field("x-gitlab-last-update"), "0123456789abcdef"));
     };
-    Ok(Reply::json(StatusCode::CREATED, &payload(world, job, &token)))
+    Ok(Reply::json(StatusCode::CREATED, &payload(world, job, &own)))
 }
 
 /// What a runner is told of a job (`lib/api/entities/ci/job_request/response.rb`), as far as artifacts go.

@@ -16,7 +16,7 @@ use crate::reply::Reply;
 use crate::route::Web;
 use crate::world::{Job, Level, Project, World};
 pub(super) use sign_in::home;
-pub(crate) use sign_in::sign_in;
+pub(crate) use sign_in::{sign_in, sign_out};
 
 /// A form's fields.
 pub(crate) type Form = [(String, String)];

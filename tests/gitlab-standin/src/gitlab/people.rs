@@ -142,6 +142,12 @@ impl GitLab {
         })
     }
 
+    /// Makes GitLab name itself by this scheme and authority alone in redirects and cookies, whatever name it is reached
+    /// by.
+    pub fn name_itself(&self, origin: &str) {
+        self.world(|world| world.own_origin = Some(origin.to_owned()));
+    }
+
     /// A runner, by its authentication token.
     pub fn put_runner(&self, token: &str) {
         self.world(|world| world.runners.insert(token.to_owned()));

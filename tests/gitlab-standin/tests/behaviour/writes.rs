@@ -1,10 +1,11 @@
 //! What changes artifacts: uploads, reports, deletes.
 
 use gitlab_standin::{
-    Archive, Class, GitLab, JobId, JobStatus, Level, ProjectId, Scope, Setup, UserId, Visibility,
+    Archive, Class, GitLab, JobId, JobStatus, Level, PipelineStatus, ProjectId, Scope, Setup, UserId,
+    Visibility,
 };
 
-use super::client::{ask, get, put};
+use super::client::{Answer, ask, get, put};
 
 struct Scene {
     gitlab: GitLab,
@@ -63,6 +64,29 @@ async fn traces_and_job_requests_are_taken() {
     assert_eq!(put("PATCH", &url, &[&field, "Content-Range: 9-9"], b"x").await.status, 416);
     let request = format!("{}/api/v4/jobs/request", scene.gitlab.url());
     assert_eq!(put("POST", &request, &[], b"{}").await.status, 204);
+}
+
+fn json(answer: &Answer) -> serde_json::Value {
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+#[tokio::test]
+async fn runners_get_jobs_once_what_they_need_is_there() {
+    let scene = scene(Level::Developer).await;
+    scene.gitlab.put_runner("glrt-1");
+    let pipeline = scene.gitlab.pipeline(scene.project, "main", PipelineStatus::Running);
+    let first = scene.gitlab.pending_job(pipeline, "first", scene.user, &[]);
+    let second = scene.gitlab.pending_job(pipeline, "second", scene.user, &[first]);
+    let request = format!("{}/api/v4/jobs/request", scene.gitlab.url());
+    let (good, bad) = (br#"{"token":"glrt-1"}"#, br#"{"token":"glrt-2"}"#);
+    assert_eq!(put("POST", &request, &[], bad).await.status, 403);
+    let taken = put("POST", &request, &[], good).await;
+    assert_eq!((taken.status, &json(&taken)["id"]), (201, &first.0.into()));
+    assert_eq!(put("POST", &request, &[], good).await.status, 204, "the other needs it");
+    scene.gitlab.finish_job(first);
+    let taken = put("POST", &request, &[], good).await;
+    assert_eq!((taken.status, &json(&taken)["id"]), (201, &second.0.into()));
+    assert_eq!(json(&taken)["dependencies"][0]["id"], first.0);
 }
 
 #[tokio::test]

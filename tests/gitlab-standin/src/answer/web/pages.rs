@@ -68,6 +68,7 @@ pub(super) fn job(ask: &Ask, visit: &Visit<'_>, job: &Job, csrf: &str) -> Reply 
         body += &list(links.into_iter());
         body += &button(&format!("{base}/keep"), "Keep", csrf, "");
     }
+    body += &button(&path(ask, "/users/sign_out"), "Sign out", csrf, "");
     page(StatusCode::OK, &format!("Job #{}", job.id), &body)
 }
 

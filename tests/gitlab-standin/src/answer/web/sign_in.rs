@@ -33,6 +33,19 @@ pub(crate) fn sign_in(world: &mut World, ask: &Ask, form: &Form) -> Reply {
     redirect(StatusCode::FOUND, &url).with(SET_COOKIE, &entrance::cookie(ask, &session))
 }
 
+/// `POST /users/sign_out`: the session ends, and another one begins with nobody in it.
+pub(crate) fn sign_out(world: &mut World, ask: &Ask, form: &Form) -> Reply {
+    if !is_genuine(world, ask, form) {
+        return pages::unprocessable();
+    }
+    if let Some(session) = auth::session(ask) {
+        world.sessions.remove(session);
+    }
+    let session = world.add_visitor(None);
+    let reply = redirect(StatusCode::FOUND, &format!("{}/users/sign_in", ask.base));
+    reply.with(SET_COOKIE, &entrance::cookie(ask, &session))
+}
+
 /// The form. A browser without a session gets one, for the form's token.
 fn form_page(world: &mut World, ask: &Ask, alert: &str) -> Reply {
     let known = auth::session(ask).and_then(|session| Some((session, world.sessions.get(session)?)));

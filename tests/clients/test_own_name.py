@@ -6,7 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-import certificates
+import certificate
 from browser import Browser
 from programs import Larder, StandIn
 
@@ -27,7 +27,7 @@ class ByAnotherName(unittest.TestCase):
         authority = self.scratch / "gitlab.pem"
         authority.write_text(ssl.DER_cert_to_PEM_cert(der.read_bytes()))
         self.own = self.gitlab.fixture["tls_url"]
-        larder = Larder(self.own, self.scratch / "cache", {"LARDER__UPSTREAM__CA_FILE": str(authority)} | self.front())
+        larder = Larder(self.own, self.scratch / "cache", {"upstream.ca_file": str(authority)} | self.front())
         self.addCleanup(larder.stop)
         self.larder = larder
         self.origin = larder.url.replace("http:", f"{self.scheme}:")
@@ -82,5 +82,5 @@ class ByAnotherNameSecurely(ByAnotherName):
     scheme = "https"
 
     def front(self):
-        certificate, key = certificates.make(self.scratch)
-        return {"LARDER__SERVER__TLS__CERT": str(certificate), "LARDER__SERVER__TLS__KEY": str(key)}
+        cert, key = certificate.make(self.scratch)
+        return {"server.tls.cert": str(cert), "server.tls.key": str(key)}

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 
 pub use body::Body;
@@ -245,11 +245,24 @@ impl Proxy {
         let given = fields
             .get(REQUEST_ID)
             .filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
-        given.cloned().unwrap_or_else(|| {
-            let number = self.count.fetch_add(1, Ordering::Relaxed);
-            HeaderValue::try_from(format!("{}{number:016x}", self.run))
-                .unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
-        })
+        given.cloned().unwrap_or_else(|| self.new_id())
+    }
+
+    fn new_id(&self) -> HeaderValue {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("{}{number:016x}", self.run))
+            .unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    }
+
+    /// The bytes of an HTTP/1.1 answer to a request that couldn't be read, behind which its connection ends.
+    pub fn unread(&self, status: StatusCode) -> Vec<u8> {
+        let mut response = answer::unread(status);
+        let fields = response.headers_mut();
+        let bypass = HeaderValue::from_static(Outcome::Malformed.cache_status());
+        fields.insert(HeaderName::from_static("cache-status"), bypass);
+        hop::add_via(fields);
+        fields.insert(REQUEST_ID, self.new_id());
+        answer::written(response)
     }
 }
 

@@ -11,6 +11,7 @@ mod places;
 mod socket;
 mod stream;
 pub mod tls;
+mod words;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};

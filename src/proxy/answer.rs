@@ -50,6 +50,49 @@ pub(super) fn looped() -> Response<Body> {
     own(StatusCode::LOOP_DETECTED, "proxy_loop_detected", why)
 }
 
+/// The request's head isn't one, is too large, or didn't come in time.
+pub(super) fn unread(status: StatusCode) -> Response<Body> {
+    let sentence = match status {
+        StatusCode::REQUEST_TIMEOUT => "the request's head came too slowly",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too large",
+        StatusCode::URI_TOO_LONG => "the request's target is too long",
+        _ => "the request is not HTTP",
+    };
+    own(status, "http_request_error", sentence)
+}
+
+/// An answer of larder's own as it goes over a connection that ends behind it (RFC 9112, 4 and 9.6).
+pub(super) fn written(response: Response<Body>) -> Vec<u8> {
+    let (mut parts, body) = response.into_parts();
+    let body = if let Body::Whole(body) = body { body } else { Bytes::new() };
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Ok(now) = HeaderValue::try_from(httpdate::fmt_http_date(std::time::SystemTime::now())) {
+        parts.headers.insert(header::DATE, now);
+    }
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    let mut out = format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).into_bytes();
+    for (name, value) in &parts.headers {
+        out.extend(title_case(name));
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&body);
+    out
+}
+
+/// As GitLab's nginx writes names.
+fn title_case(name: &HeaderName) -> impl Iterator<Item = u8> {
+    let mut first = true;
+    name.as_str().bytes().map(move |byte| {
+        let cased = if first { byte.to_ascii_uppercase() } else { byte };
+        first = byte == b'-';
+        cased
+    })
+}
+
 /// What an answer of larder's own says.
 #[derive(Debug, Clone, Copy)]
 struct Own(&'static str);

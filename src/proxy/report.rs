@@ -121,7 +121,10 @@ const fn named(class: Class) -> metrics::Route {
 impl Drop for Report {
     /// The client has its last byte, or is gone; without a head it left before there was an answer.
     fn drop(&mut self) {
-        self.wire.end();
+        // A connection that has changed its protocol is never idle again: what is written to it isn't HTTP's.
+        if self.headed.is_none_or(|(_, status, _)| status != StatusCode::SWITCHING_PROTOCOLS) {
+            self.wire.end();
+        }
         let now = self.clock.now();
         let whole = now.since(self.started);
         self.metrics.served(self.from, self.bytes);

@@ -14,7 +14,10 @@ pub struct Wire {
     shared: AtomicBool,
     broken: AtomicBool,
     slow: AtomicBool,
+    late: AtomicBool,
     gave_up: Notify,
+    /// How many requests had begun when bytes came of which none is one yet, and one more; 0: there were none.
+    heard: AtomicU64,
     /// How far the present answer is: one of the three below.
     answer: AtomicU8,
     /// Requests that have begun, and those that have ended.
@@ -63,6 +66,28 @@ impl Wire {
         let ended = self.ended.load(Ordering::SeqCst);
         let begun = self.begun.load(Ordering::SeqCst);
         (begun == ended).then_some(begun)
+    }
+
+    /// Bytes have come.
+    pub fn hears(&self) {
+        if let Some(begun) = self.idle_since() {
+            self.heard.store(begun.saturating_add(1), Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a request's head has begun to come and isn't there yet.
+    pub fn is_half_asked(&self) -> bool {
+        self.idle_since().is_some_and(|begun| self.heard.load(Ordering::SeqCst) == begun.saturating_add(1))
+    }
+
+    /// It ends since a head didn't come in time.
+    pub fn set_late(&self) {
+        self.late.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it ends for that.
+    pub fn is_late(&self) -> bool {
+        self.late.load(Ordering::SeqCst)
     }
 
     /// An answer breaks off: the connection must be reset, since to an HTTP/1.0 client a close looks like the end.

@@ -23,6 +23,7 @@ use super::io::Breakable;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{self, Certificates};
+use super::words::Worded;
 use crate::hop::Peer;
 use crate::pace::Least;
 use crate::proxy::{Connection, Proxy, Reported, Seat, Wire};
@@ -163,12 +164,21 @@ impl Serving {
         if self.tls.is_none() {
             connection.wire.set_direct();
         }
-        let proxy = Arc::clone(&self.proxy);
+        let (proxy, wire) = (Arc::clone(&self.proxy), Arc::clone(&connection.wire));
         // hyper keeps room for an answer's making beside each connection; boxed, idle ones have none.
         let service =
             service_fn(move |request| Box::pin(answer(Arc::clone(&proxy), request, connection.clone())));
+        let stream = Worded::new(stream, Arc::clone(&wire), Arc::clone(&self.proxy));
         let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        until(serving, self.stopped(), http1::UpgradeableConnection::graceful_shutdown).await
+        let late = |error: &hyper::Error| {
+            // A kept connection on which nothing more is asked just ends.
+            if error.is_timeout() && wire.is_half_asked() {
+                wire.set_late();
+                self.metrics.cut(Cut::SlowHead);
+                tracing::debug!(client = %self.address, "a request's head came too slowly");
+            }
+        };
+        until(serving, self.stopped(), http1::UpgradeableConnection::graceful_shutdown, late).await
     }
 
     async fn http2(&self, stream: Stream, connection: Connection) -> hyper::Result<()> {
@@ -195,7 +205,7 @@ impl Serving {
                 () = idle(&wire, self.patience) => {}
             }
         };
-        let serving = until(serving, enough, http2::Connection::graceful_shutdown);
+        let serving = until(serving, enough, http2::Connection::graceful_shutdown, |_| ());
         tokio::select! {
             ended = serving => ended,
             () = wire.is_given_up() => Ok(()),
@@ -229,19 +239,26 @@ impl Serving {
     }
 }
 
-/// Serves a connection to its end. Once it is enough it is told so: what runs finishes, what is idle is closed.
-async fn until<C>(serving: C, enough: impl Future<Output = ()>, end: fn(Pin<&mut C>)) -> hyper::Result<()>
+/// Serves a connection to its end. Once it is enough it is told so: what runs finishes, what is idle is closed. `failed`
+/// is told what went wrong while there is the stream.
+async fn until<C>(
+    serving: C,
+    enough: impl Future<Output = ()>,
+    end: fn(Pin<&mut C>),
+    failed: impl FnOnce(&hyper::Error),
+) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut serving = std::pin::pin!(serving);
-    tokio::select! {
+    let ended = tokio::select! {
         ended = &mut serving => ended,
         () = enough => {
             end(serving.as_mut());
-            serving.await
+            serving.as_mut().await
         }
-    }
+    };
+    ended.inspect_err(failed)
 }
 
 /// Ready once nothing has been asked for as long as `patience`, and nothing is being answered. hyper keeps HTTP/2

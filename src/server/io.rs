@@ -44,6 +44,11 @@ impl Breakable {
         Ok(self.ahead == expected)
     }
 
+    /// Writes what there is room for.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write_now(bytes)
+    }
+
     /// What answers tell it.
     pub(super) fn wire(&self) -> Arc<Wire> {
         Arc::clone(&self.wire)

@@ -1,6 +1,6 @@
 //! A client's connection as bytes, with TLS or without.
 
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -17,11 +17,38 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Says the last words of a connection that ends at once, as far as there is room for them.
+    pub(super) fn write_now(&mut self, words: &[u8]) {
+        // A client that can't be told isn't told.
+        let _ = match self {
+            Self::Plain(socket) => socket.write_now(words).map(|_| ()),
+            Self::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                let queued = session.writer().write_all(words);
+                session.send_close_notify();
+                queued.and_then(|()| session.write_tls(&mut Now(socket)).map(|_| ()))
+            }
+        };
+    }
+
     fn socket(&self) -> &Breakable {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
         }
+    }
+}
+
+/// Writes what there is room for.
+struct Now<'a>(&'a Breakable);
+
+impl Write for Now<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_now(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

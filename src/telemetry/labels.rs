@@ -194,6 +194,8 @@ pub enum Cut {
     Tls,
     /// Its TLS handshake took too long.
     TlsTimeout,
+    /// A request's head came too slowly.
+    SlowHead,
     /// Its address had as many as it may.
     AddressLimit,
     /// It took an answer too slowly.
@@ -203,13 +205,14 @@ pub enum Cut {
 }
 
 impl Cut {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Tls, Self::TlsTimeout, Self::AddressLimit, Self::SlowReader, Self::SlowBody];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Tls, Self::TlsTimeout, Self::SlowHead, Self::AddressLimit, Self::SlowReader, Self::SlowBody];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Tls => "tls",
             Self::TlsTimeout => "tls_timeout",
+            Self::SlowHead => "slow_head",
             Self::AddressLimit => "address_limit",
             Self::SlowReader => "slow_reader",
             Self::SlowBody => "slow_body",

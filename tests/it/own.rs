@@ -1,6 +1,7 @@
 //! Answers that larder makes itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder::config::Config;
 use tokio::net::{TcpListener, TcpStream};
@@ -10,10 +11,15 @@ use crate::support::Larder;
 
 /// A larder before a GitLab that is down.
 async fn alone() -> Larder {
+    alone_with(|_| ()).await
+}
+
+/// The same with another configuration.
+async fn alone_with(change: impl FnOnce(&mut Config)) -> Larder {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
-    Larder::on(&url, Arc::new(tempfile::tempdir().unwrap()), |_: &mut Config| ()).await
+    Larder::on(&url, Arc::new(tempfile::tempdir().unwrap()), change).await
 }
 
 #[tokio::test]
@@ -42,6 +48,50 @@ async fn a_browser_gets_a_page_and_a_program_what_gitlab_would_say() {
         let head = raw::exchange(larder.address, &request("HEAD", target.as_bytes(), lines, b"")).await;
         assert_eq!(head.field("content-length"), Some(&*text.len().to_string()), "{target}");
     }
+}
+
+#[tokio::test]
+async fn a_head_that_can_not_be_read_is_answered_as_any_refusal_is() {
+    let larder = alone().await;
+    let long = [b"X-Long: ".as_slice(), &vec![b'x'; 70_000]].concat();
+    for (asked, status, message) in [
+        (b"what is this\r\n\r\n".to_vec(), 400, "400 Bad Request - the request is not HTTP"),
+        (
+            request("GET", b"/", &[&long], b""),
+            431,
+            "431 Request Header Fields Too Large - the request's head is too large",
+        ),
+    ] {
+        let mut client = raw::Wire::to(larder.address).await;
+        // What came before has nothing to do with it.
+        client.send(b"GET /before HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(client.answer(false).await.status(), 502);
+        client.send(&asked).await;
+        let answer = client.answer(false).await;
+        assert_eq!((answer.status(), &answer.json()["message"]), (status, &message.into()));
+        assert_eq!(answer.field("proxy-status"), Some("larder; error=http_request_error"));
+        assert_eq!((answer.field("via"), answer.field("connection")), (Some("1.1 larder"), Some("close")));
+        assert!(answer.field("x-request-id").is_some() && answer.field("date").is_some());
+    }
+    assert_eq!(larder.count("larder_malformed_requests_total"), 2);
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_answered_and_a_connection_without_one_just_ends() {
+    let larder = alone_with(|config| config.server.header_timeout = Duration::from_millis(50)).await;
+    let mut slow = raw::Wire::to(larder.address).await;
+    slow.send(b"GET / HTTP/1.1\r\nHost: la").await;
+    let answer = slow.answer(false).await;
+    assert_eq!(answer.status(), 408);
+    assert_eq!(answer.field("proxy-status"), Some("larder; error=http_request_error"));
+    assert_eq!(answer.json()["message"], "408 Request Timeout - the request's head came too slowly");
+    let mut idle = raw::Wire::to(larder.address).await;
+    assert_eq!(idle.end().await, raw::End::Closed);
+    let mut kept = raw::Wire::to(larder.address).await;
+    kept.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(kept.answer(false).await.status(), 502);
+    assert_eq!(kept.end().await, raw::End::Closed);
+    assert_eq!(larder.count("larder_connections_cut_total{why=\"slow_head\"}"), 1);
 }
 
 #[tokio::test]

@@ -50,6 +50,17 @@ async fn bytes_go_both_ways_once_both_sides_have_agreed() {
 }
 
 #[tokio::test]
+async fn what_looks_like_an_answer_in_an_upgraded_connection_is_none() {
+    let script = Script::start().await;
+    let (mut client, mut gitlab) = upgraded(&script).await;
+    let bytes = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    for _ in 0..2 {
+        gitlab.send(bytes).await;
+        assert_eq!(client.bytes(bytes.len()).await, bytes);
+    }
+}
+
+#[tokio::test]
 async fn what_is_sent_along_with_the_change_is_not_lost() {
     let script = Script::start().await;
     let ask = request("GET", b"/-/cable", &ASK, b"early");

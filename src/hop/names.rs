@@ -98,6 +98,9 @@ impl Names<'_> {
 
     /// The same place under the client's name; `None` if it stays what it is.
     fn url(&self, value: &[u8], asked: Option<&[u8]>) -> Option<Vec<u8>> {
+        if value.starts_with(b"//") {
+            return self.relative(value);
+        }
         let url = split(value)?;
         let leads_back = asked.is_some_and(|asked| asked == url.rest) && url.scheme != self.scheme.as_str();
         let Some(client) = self.client() else {
@@ -112,6 +115,16 @@ impl Names<'_> {
         }
         let renamed = [self.front.scheme().as_bytes(), b"://", client.as_str().as_bytes(), url.rest].concat();
         (renamed != value).then_some(renamed)
+    }
+
+    /// A URL that leaves the scheme to its reader (RFC 3986, 4.2): GitLab means its own.
+    fn relative(&self, value: &[u8]) -> Option<Vec<u8>> {
+        let scheme = self.scheme.as_str();
+        let whole = [scheme.as_bytes(), b":", value].concat();
+        let renamed = self.is_gitlab(&split(&whole)?).then(|| self.url(&whole, None)).flatten()?;
+        let own = self.front.scheme().len() + 1;
+        // Without a name for larder it is a path.
+        if renamed.starts_with(b"/") { Some(renamed) } else { renamed.get(own..).map(<[u8]>::to_vec) }
     }
 
     fn is_gitlab(&self, url: &Url<'_>) -> bool {

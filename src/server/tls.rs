@@ -15,7 +15,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{InconsistentKeys, ServerConfig, SupportedProtocolVersion};
 
 use crate::clock::{Clock, Moment};
 
@@ -219,12 +219,16 @@ fn config(settings: &Settings) -> Result<ServerConfig, Error> {
 
 fn certified(pair: &Pair, provider: &rustls::crypto::CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
     let (chain, key) = (chain(&pair.cert)?, private_key(&pair.key)?);
-    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|reason| Error::Mismatch {
-        cert: pair.cert.clone(),
-        key: pair.key.clone(),
-        reason,
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        let reason =
+            "no key of its kind can be used; expected ECDSA with P-256 or P-384, RSA from 2048 bits on, or Ed25519";
+        unusable(KEY, &pair.key, reason)
     })?;
-    Ok(Arc::new(certified))
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(certified)),
+        Err(reason) => Err(Error::Mismatch { cert: pair.cert.clone(), key: pair.key.clone(), reason }),
+    }
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

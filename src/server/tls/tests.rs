@@ -121,6 +121,8 @@ fn files_that_make_no_sense_are_refused_with_a_clear_word() {
         ("key", legacy, "the key is encrypted"),
         ("key", garbled, "isn't well-formed"),
         ("key", "", "no private key"),
+        // As one on a curve that isn't known here.
+        ("key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no key of its kind"),
         ("pem", "", "no certificate"),
         ("pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "can't be read"),
         ("pem", &other, "no certificate"),

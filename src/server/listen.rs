@@ -79,7 +79,7 @@ impl Address {
 pub enum Error {
     /// Somebody has the port.
     #[error(
-        "server.listen {address} is in use by another process; stop that one or choose another (server.listen)"
+        "server.listen {address} is in use by another process, or another entry listens there too ([::] takes 0.0.0.0 as well); stop that one or choose another (server.listen)"
     )]
     InUse {
         /// The address.

@@ -18,7 +18,7 @@ use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchive, ZipFileHea
 pub use directory::Directory;
 pub use entry::{BadEntry, Entry, Method};
 pub use member::{Member, PIECE, verify};
-pub use seams::check_seams;
+pub use seams::{check_entries, check_seams};
 
 /// How far back from its end an archive's end record may begin: its 22 bytes and the longest comment
 /// (APPNOTE 4.3.16); Go looks no further either.

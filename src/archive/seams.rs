@@ -1,21 +1,35 @@
 //! Whether an archive that came in several transfers fits together.
 //!
-//! Where two halves meet, the entry that lies across has a checksum over both. Nothing tells of halves that meet between
-//! entries; there the directory, which is of one half, lists what lies in the other, and each entry is checked again when
-//! it is read.
+//! Where two halves meet, the entry that lies across has a checksum over both. Of halves that meet between entries, or
+//! where two archives are alike, the directory tells, which is of one of them: it has the checksum of each entry in the
+//! other.
 
-use super::{BadEntry, Directory, NotWhole, ReadAt, verify};
+use super::{BadEntry, Directory, Entry, NotWhole, ReadAt, verify};
 
 /// Checks the entries that lie across one of `seams`, places in an archive of `length` bytes. Blocks.
 pub fn check_seams(source: &impl ReadAt, length: u64, seams: &[u64]) -> Result<(), NotWhole> {
     if seams.is_empty() {
         return Ok(());
     }
+    check_those(source, length, |entry, directory| {
+        seams.iter().any(|seam| entry.reaches_over(*seam, directory))
+    })
+}
+
+/// Checks all entries of an archive of `length` bytes. Blocks, for as long as it takes to inflate them.
+pub fn check_entries(source: &impl ReadAt, length: u64) -> Result<(), NotWhole> {
+    check_those(source, length, |_, _| true)
+}
+
+fn check_those(
+    source: &impl ReadAt,
+    length: u64,
+    is_meant: impl Fn(&Entry, &Directory) -> bool,
+) -> Result<(), NotWhole> {
     let directory = Directory::read(source, length)?;
     for (_, entry) in directory.entries() {
-        let lies_across = seams.iter().any(|seam| entry.reaches_over(*seam, &directory));
         // What can't be read whatever it holds says nothing.
-        let data = if lies_across { entry.locate(source, &directory).ok() } else { None };
+        let data = if is_meant(&entry, &directory) { entry.locate(source, &directory).ok() } else { None };
         match data.map(|data| verify(source, entry, data)) {
             Some(Err(BadEntry::Read(error))) => return Err(NotWhole::Directory(rawzip::Error::from(error))),
             Some(Err(reason)) => return Err(NotWhole::Seam(reason)),
@@ -46,6 +60,9 @@ mod tests {
             assert_eq!(fits(&mixed, &[seam]), !across, "{seam}");
             assert!(fits(&one, &[seam]) && fits(&other, &[seam]), "{seam}");
             assert!(fits(&mixed, &[]), "nobody looks where nothing was joined");
+            let all = |bytes: &[u8]| check_entries(&Slice(bytes, usize::MAX), length).is_ok();
+            assert!(all(&one) && all(&other), "{seam}");
+            assert_eq!(all(&mixed), mixed == one || mixed == other, "{seam}");
         }
     }
 }

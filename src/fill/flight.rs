@@ -157,6 +157,11 @@ impl Arrival {
         !self.class.is_by_ref() || self.facts.identifies()
     }
 
+    /// Whether it may stay as a part, to which more is added later.
+    pub(super) const fn may_rest(&self) -> bool {
+        self.can_be_told() && self.facts.tell_parts()
+    }
+
     /// The digest that GitLab gave with it. An object store's own tag isn't one.
     pub(super) fn told(&self) -> Option<Sha256> {
         self.facts.etag.as_ref().and_then(Etag::digest)

@@ -121,6 +121,21 @@ impl Fills {
 }
 
 impl Part {
+    /// Whether these are bytes of the archive with `facts`, as far as larder asks for a proof anywhere; `None`: nothing
+    /// that came with them says so.
+    pub(super) fn is_of(&self, facts: &Facts) -> Option<bool> {
+        match facts.relate_part(&self.facts) {
+            Relation::Same => Some(true),
+            Relation::Different => Some(false),
+            Relation::Unproven => None,
+        }
+    }
+
+    /// Whether all of an archive came, whatever was asked for.
+    pub(super) fn is_whole(&self) -> bool {
+        self.range.start == 0 && self.facts.length == Some(self.range.end)
+    }
+
     /// Whether these are bytes of another archive than the one with `facts`, whose answers had `validator`.
     pub(super) fn is_of_another(&self, facts: &Facts, validator: Option<&HeaderValue>) -> bool {
         let differ = validator.zip(self.validator.as_ref()).is_some_and(|(one, other)| one != other);

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 
 use super::part::{Asker, Denied, Part};
 use super::patience::Patience;
+use super::write::fits_together;
 use super::{Fills, resume};
 use crate::archive::{self, ReadAt};
 use crate::grant::judge::Span;
@@ -39,6 +40,8 @@ const NOTE_EVERY: u32 = 16;
 enum Cut {
     /// GitLab has another archive.
     Changed,
+    /// What came may be of another archive, or of none: a page in GitLab's place has a length as well.
+    Unproven,
     /// Not in this caller's name.
     Refused,
     /// Not in time.
@@ -136,6 +139,10 @@ impl Fills {
                     let _ = crate::rt::blocking(move || archive.give_up()).await;
                 }
                 Err(Cut::Denied | Cut::Refused) => {}
+                Err(Cut::Unproven) => {
+                    // Whoever asks next is let in by a new answer of GitLab's, which says what it has.
+                    fills.means.access.epochs().invalidate(archive.key(), || ());
+                }
                 Err(Cut::Store(error)) => tracing::warn!(%error, "a part of an archive can't be stored"),
             }
         });
@@ -175,10 +182,13 @@ impl Fills {
     async fn ask_span(&self, asker: &Asker, archive: &Archive, range: Range<u64>) -> Result<Part, Cut> {
         let part = self.ask_part(asker, Span::Between(range.start, range.end), None).await;
         match part {
-            Ok(part) if part.is_of_another(&archive.facts(), None) => Err(Cut::Changed),
-            // A source that gives no parts any more: all of it, of which what isn't wanted is let go of.
-            Ok(part) => Ok(part.from(range.start)),
-            Err(Denied::NoPart) => Err(Cut::Changed),
+            Ok(part) => match part.is_of(&archive.facts()) {
+                // A source that gives no parts any more: all of it, of which what isn't wanted is let go of.
+                Some(true) => Ok(part.from(range.start)),
+                Some(false) if !part.is_whole() => Err(Cut::Changed),
+                Some(false) | None => Err(Cut::Unproven),
+            },
+            Err(Denied::NoPart) => Err(Cut::Unproven),
             Err(Denied::Refused) => Err(Cut::Refused),
             Err(Denied::Later) => Err(Cut::Denied),
         }
@@ -277,8 +287,7 @@ fn prove(archive: &Arc<Archive>) -> Result<Sha256, Wrong> {
         Some(told) if told != sha256 => {
             Err(Wrong::Bytes("its SHA-256 isn't the one that GitLab gave".to_owned()))
         }
-        Some(_) => Ok(sha256),
-        None => match archive::check_seams(&eyes, length, &archive.seams()) {
+        _ => match fits_together(&archive.facts(), &eyes, length, &archive.seams()) {
             Ok(()) => Ok(sha256),
             Err(reason) => Err(Wrong::Bytes(reason.to_string())),
         },

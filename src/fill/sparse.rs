@@ -44,8 +44,9 @@ impl Fills {
         if part.range.end != length || (part.range.start == 0 && length > FIRST) {
             return None;
         }
-        if leader.question.class.is_by_ref() && !part.facts.identifies() {
-            // Later parts could be another job's, and nothing would tell.
+        let by_ref = leader.question.class.is_by_ref();
+        if if by_ref { !part.facts.identifies() } else { !part.facts.tell_parts() } {
+            // Later parts could be another archive's, and nothing would tell.
             return None;
         }
         if self.means.store.join(leader.question.key, &part.facts, known).await {
@@ -92,7 +93,8 @@ impl Fills {
             return Some(shown);
         }
         let more = self.ask_part(asker, Span::Between(from, first), validator.as_ref()).await.ok()?;
-        if more.is_of_another(&facts, validator.as_ref()) || more.range != (from..first) {
+        let same = !more.is_of_another(&facts, validator.as_ref()) && more.is_of(&facts) == Some(true);
+        if !same || more.range != (from..first) {
             return None;
         }
         let mut bytes = BytesMut::from(&*self.counted(more.collect().await?));

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{Arrival, Flight, Stage};
 use crate::access::Access;
 use crate::archive::{self, NotWhole, ReadAt};
-use crate::grant::{Epoch, Facts};
+use crate::grant::{Epoch, Etag, Facts};
 use crate::store::{Error, Record, Store, Writer, Written};
 
 /// How much of an archive that arrives may be lost to a kill: a hundredth of that is written for it at most.
@@ -95,7 +95,7 @@ impl Job {
 
     fn note(&self, writer: &Writer) {
         let (facts, draft) = (self.arrival.facts().clone(), self.arrival.draft());
-        let Some(length) = facts.length.filter(|_| self.arrival.can_be_told()) else {
+        let Some(length) = facts.length.filter(|_| self.arrival.may_rest()) else {
             return;
         };
         if let Err(error) = self.store.note_draft(draft, self.record(facts, length, Vec::new()), writer) {
@@ -106,7 +106,7 @@ impl Job {
     /// The rest doesn't come: what is here stays for whoever asks next, unless it is of an archive that is no more.
     fn broken(&self, writer: &Writer, changed: bool) -> Done {
         let (facts, draft) = (self.arrival.facts().clone(), self.arrival.draft());
-        let lost = changed || !self.arrival.can_be_told();
+        let lost = changed || !self.arrival.may_rest();
         if let (Some(length), false) = (facts.length, lost) {
             let still = |place: &mut dyn FnMut()| {
                 self.access.epochs().if_still(draft.key(), self.epoch, place);
@@ -140,14 +140,10 @@ impl Job {
         }
     }
 
-    /// Whether it is an archive; one that came in several transfers must also fit together, which its digest will tell if
-    /// GitLab gave one, and else the checksums of the entries that lie across.
+    /// Whether it is an archive; one that came in several transfers must also fit together.
     fn check(&self, writer: &Writer) -> Result<(), NotWhole> {
         archive::check(writer, writer.written())?;
-        match self.arrival.told() {
-            None => archive::check_seams(writer, writer.written(), writer.seams()),
-            Some(_) => Ok(()),
-        }
+        fits_together(self.arrival.facts(), writer, writer.written(), writer.seams())
     }
 
     fn commit(self, written: Written) -> Done {
@@ -196,6 +192,23 @@ impl Job {
             }
         }
         Done::Unstored(error, unwritten)
+    }
+}
+
+/// Whether what came in several transfers is of one archive. Its digest will tell if GitLab gave one. Where each transfer
+/// was of the same tag or place, the entries that lie across are looked at. Where only a date says so, all are: two
+/// archives of one second may be alike where they meet.
+pub(super) fn fits_together(
+    facts: &Facts,
+    source: &impl ReadAt,
+    length: u64,
+    seams: &[u64],
+) -> Result<(), NotWhole> {
+    match facts.etag.as_ref().and_then(Etag::digest) {
+        Some(_) => Ok(()),
+        None if facts.identifies() => archive::check_seams(source, length, seams),
+        None if seams.is_empty() => Ok(()),
+        None => archive::check_entries(source, length),
     }
 }
 

@@ -168,6 +168,16 @@ impl Facts {
         marks(self.etag.as_ref().and_then(Etag::digest), self.object.as_ref())
     }
 
+    /// Whether a part of an archive could be told from one of another archive: by what identifies it, or by its date.
+    pub const fn tell_parts(&self) -> bool {
+        self.identifies() || self.modified.is_some()
+    }
+
+    /// Compares what is known of an archive with what came with a part of it, which doesn't show the archive's end.
+    pub fn relate_part(&self, seen: &Self) -> Relation {
+        Self { tail: None, ..self.clone() }.relate(seen)
+    }
+
     /// Whether anything is known that tells an archive from every other one, rather than from what was under its key
     /// before.
     pub const fn identifies(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Transfers that break off and are taken up where they stopped: those who wait notice nothing but a pause.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use gitlab_standin::{Class, Effect, Ending, Fault, Gate, Level, Seen, Storage};
+use gitlab_standin::{Archive, Class, Effect, Ending, Fault, Gate, Level, Member, Seen, Storage, pattern};
 
 use crate::scene::{MODES, Scene, archive};
 
@@ -168,4 +168,31 @@ async fn a_part_of_something_else_is_not_taken_for_the_rest() {
     let reply = scene.get().await;
     assert!(!reply.whole && scene.archive.bytes().unwrap().starts_with(&reply.body));
     assert_eq!(scene.gitlab.counters().requests_of(Class::JobArchive), 2);
+}
+
+/// Archives of one length, alike but for their first file.
+fn alike(first: u64) -> Archive {
+    let file = |name: &str, seed, length| Member::stored(name, pattern(seed, length));
+    Archive::runner([file("a", first, 100_000), file("b", 1, 400_000), file("c", 2, 100_000)])
+}
+
+#[tokio::test]
+async fn halves_of_two_archives_of_one_date_that_are_alike_where_they_meet_are_no_archive() {
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for storage in MODES {
+        let scene = Scene::start(storage, alike(10)).await;
+        scene.gitlab.put_archive_dated(scene.job, alike(10), date);
+        let gate = Gate::new();
+        scene.gitlab.fault(scene.on_transfer(Effect::Slow(gate.clone())).once());
+        scene.gitlab.fault(scene.on_transfer(cut(300_000)).once());
+        gate.release(50_000);
+        let leader = scene.open().await;
+        scene.gitlab.put_archive_dated(scene.job, alike(11), date);
+        gate.open();
+        let reply = leader.rest().await;
+        assert!(!reply.whole, "{storage:?}: {} bytes", reply.body.len());
+        let scene = Scene { archive: alike(11), ..scene };
+        let reply = scene.get().await;
+        assert!(scene.is_archive(&reply) && reply.cache() == "larder; fwd=miss; stored", "{storage:?}");
+    }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-pub use checked::Checked;
+pub use checked::{Checked, Lacking};
 use known::Known;
 
 use crate::archive::{Directory, Method, NotWhole, ReadAt, gzip};
@@ -75,6 +75,15 @@ impl ReadAt for Eyes {
     }
 }
 
+/// What an archive's directory says of an entry, whose own bytes need not be here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it lies in the archive, its local header included.
+    pub span: Range<u64>,
+    /// Length, bytes, when it is unpacked.
+    pub size: u64,
+}
+
 impl Entries {
     /// An entry of an archive; `None` if there is none of that name, or nothing that could be served.
     pub async fn find(&self, archive: &Arc<Archive>, name: &str) -> Option<Entry> {
@@ -103,12 +112,13 @@ impl Entries {
         found.await.ok()?
     }
 
-    /// Where an entry lies in an archive whose directory is here; `None` if there is none of that name.
-    pub async fn span(&self, archive: &Arc<Archive>, name: &str) -> Option<Range<u64>> {
+    /// What the directory of an archive, if it is here, says of an entry; `None` if there is none of that name.
+    pub async fn listed(&self, archive: &Arc<Archive>, name: &str) -> Option<Listed> {
         let (this, archive, name) = (self.clone_caches(), Arc::clone(archive), name.to_owned());
         let found = crate::rt::blocking(move || {
             let directory = this.listing(&archive)?;
-            Some(directory.find(name.as_bytes())?.span(name.len(), &directory))
+            let entry = directory.find(name.as_bytes())?;
+            Some(Listed { span: entry.span(name.len(), &directory), size: entry.size })
         });
         found.await.ok()?
     }

@@ -20,6 +20,12 @@ type Step = (Member<Eyes>, Result<Option<Bytes>, BadEntry>);
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 type Working = Pin<Box<dyn Future<Output = io::Result<Step>> + Send>>;
 
+/// Bytes of a sparse archive, up to the end of an entry in it, that nobody fetches any more. Once its reader has had them
+/// fetched, the entry goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the entry couldn't be fetched")]
+pub struct Lacking(pub Range<u64>);
+
 /// A range of an entry, unpacked piece by piece off the runtime. The last piece goes out only when length and checksum
 /// of the whole entry were found to be right, now or before; if they aren't, the range breaks off.
 pub struct Checked {
@@ -48,6 +54,11 @@ impl Checked {
         let member = Some(Member::new(Eyes(Arc::clone(&archive)), known.entry, known.data.clone()));
         let left = range.end - range.start;
         Self { archive, known, waiting: None, member, working: None, skip: range.start, left, last: None }
+    }
+
+    /// Of which archive.
+    pub const fn archive(&self) -> &Arc<Archive> {
+        &self.archive
     }
 
     /// Bytes still to come.
@@ -109,11 +120,13 @@ impl Checked {
             return Poll::Ready(Ok(()));
         };
         let (archive, next) = (Arc::clone(&self.archive), member.next_reads());
+        let from = next.start;
         let waiting =
             self.waiting.get_or_insert_with(|| Box::pin(async move { archive.arrived(&next).await }));
         let arrived = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
-        Poll::Ready(arrived)
+        let lacking = from..self.known.data.end;
+        Poll::Ready(arrived.map_err(|_| io::Error::other(Lacking(lacking))))
     }
 
     /// The part of a piece that lies within the range, unless it is to be kept back.

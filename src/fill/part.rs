@@ -168,8 +168,11 @@ impl Part {
 fn denied(status: StatusCode) -> Denied {
     match status {
         StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::OK | StatusCode::PARTIAL_CONTENT => Denied::NoPart,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Denied::Later,
-        status if status.is_client_error() => Denied::Refused,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_MODIFIED => {
+            Denied::Later
+        }
+        // A sign-in page, a moved project: this caller's question brings no bytes, however often it is asked.
+        status if status.is_client_error() || status.is_redirection() => Denied::Refused,
         _ => Denied::Later,
     }
 }
@@ -188,7 +191,8 @@ mod tests {
             (429, Denied::Later),
             (500, Denied::Later),
             (502, Denied::Later),
-            (301, Denied::Later),
+            (301, Denied::Refused),
+            (302, Denied::Refused),
             (304, Denied::Later),
             (416, Denied::NoPart),
             (200, Denied::NoPart),

@@ -61,10 +61,11 @@ impl Fills {
     ) -> io::Result<()> {
         let first = range.start..(range.start + 1).min(range.end);
         for _ in 0..TURNS {
-            self.begin_span(asker, archive, &range).await?;
+            let own = self.begin_span(asker, archive, &range).await?;
             match archive.arrived(&first).await {
                 Ok(()) => return Ok(()),
-                Err(error) if archive.is_retired() => return Err(error),
+                // What couldn't be had in this caller's name can't be had in it a moment later.
+                Err(error) if own || archive.is_retired() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -88,20 +89,20 @@ impl Fills {
     }
 
     /// Begins to fetch what nobody fetches of a range, once there is room for all of that; an error if there isn't. Then all,
-    /// if so much is wanted.
+    /// if so much is wanted. Returns whether the range's first bytes are among what was begun.
     pub async fn begin_span(
         self: &Arc<Self>,
         asker: &Asker,
         archive: &Arc<Archive>,
         range: &Range<u64>,
-    ) -> io::Result<()> {
-        self.begin_claims(asker, archive, range).await?;
+    ) -> io::Result<bool> {
+        let own = self.begin_claims(asker, archive, range).await?;
         let (wanted, all) = archive.wanted();
         if archive.record().length <= WHOLE_UP_TO || wanted.saturating_mul(SHARE) > all {
             // Where there is no room for all, parts have to do.
             let _ = self.begin_claims(asker, archive, &(0..archive.record().length)).await;
         }
-        Ok(())
+        Ok(own)
     }
 
     async fn begin_claims(
@@ -109,11 +110,11 @@ impl Fills {
         asker: &Asker,
         archive: &Arc<Archive>,
         range: &Range<u64>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut claims: Vec<Claim> = std::iter::from_fn(|| archive.claim(range)).collect();
-        if claims.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = claims.first().map(|claim| claim.bytes().start) else {
+            return Ok(false);
+        };
         let reserved = crate::rt::blocking(move || {
             claims.iter_mut().try_for_each(Claim::reserve)?;
             Ok::<_, crate::store::Error>(claims)
@@ -121,7 +122,7 @@ impl Fills {
         for claim in reserved.await?.map_err(io::Error::other)? {
             self.spawn_span(asker, claim);
         }
-        Ok(())
+        Ok(first <= range.start)
     }
 
     fn spawn_span(self: &Arc<Self>, asker: &Asker, claim: Claim) {
@@ -138,11 +139,11 @@ impl Fills {
                     tracing::warn!(key = %archive.key(), "a sparse archive is dropped: GitLab has another by now");
                     let _ = crate::rt::blocking(move || archive.give_up()).await;
                 }
-                Err(Cut::Denied | Cut::Refused) => {}
                 Err(Cut::Unproven) => {
                     // Whoever asks next is let in by a new answer of GitLab's, which says what it has.
                     fills.means.access.epochs().invalidate(archive.key(), || ());
                 }
+                Err(Cut::Denied | Cut::Refused) => {}
                 Err(Cut::Store(error)) => tracing::warn!(%error, "a part of an archive can't be stored"),
             }
         });

@@ -220,7 +220,7 @@ impl Asking<'_> {
     }
 
     /// What is damaged of an archive is fetched again in this caller's name.
-    fn mender(&self) -> Mender {
+    pub(super) fn mender(&self) -> Mender {
         Mender { proxy: Arc::clone(self.proxy), asker: self.asker() }
     }
 
@@ -374,7 +374,7 @@ fn outcome(why: metrics::Fill) -> Outcome {
     }
 }
 
-fn down(error: &upstream::Error) -> Step {
+pub(super) fn down(error: &upstream::Error) -> Step {
     (Outcome::Refused, answer::failed(error)).into()
 }
 

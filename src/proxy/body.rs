@@ -9,8 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::mend::Sound;
-use crate::entries::Checked;
+use super::mend::{Sound, Unpacked};
 use crate::fill::Awaited;
 use crate::hop;
 use crate::num::to_u64;
@@ -32,7 +31,7 @@ pub enum Body {
     /// An archive that is arriving; it stays counted while it is read.
     Growing(Growing, Awaited),
     /// An entry of an archive, checked on its way.
-    Entry(Box<Checked>),
+    Entry(Unpacked),
     /// One after the other, of known lengths: several ranges, or a gzip member.
     Chain(Chain),
     /// GitLab's, passed through: what was read already, and the rest.

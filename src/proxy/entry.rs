@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
-use super::archive::{Answer, Asking, Step, Turned};
+use super::archive::{Answer, Asking, Step, Turned, down};
 use super::body::{Body, Chain};
 use super::firsts::First;
 use super::learn::learn;
-use super::mend::Sound;
+use super::mend::{Sound, Unpacked};
 use super::serve::{self, Entity};
-use super::{Exchange, OnFile, Proxy, pass};
-use crate::access::{Caller, Granted, Subject};
+use super::{Exchange, OnFile, Proxy, is_head, pass};
+use crate::access::{Admission, Caller, Granted, Subject};
 use crate::content;
-use crate::entries::{Content, Entry, Gzip};
+use crate::entries::{Content, Entry, Gzip, Listed};
 use crate::fill::{Asker, Leader};
 use crate::grant::facts::TAIL;
 use crate::grant::judge::content_length;
@@ -96,9 +96,9 @@ fn begin_beside(
         let Some(archive) = proxy.store.find(asker.question.key).await else {
             return;
         };
-        if let Some(span) = proxy.entries.span(&archive, &name).await {
+        if let Some(listed) = proxy.entries.listed(&archive, &name).await {
             // Whoever wants it and doesn't find it fetches it himself.
-            let _ = proxy.fills.ensure(&asker, &archive, span).await;
+            let _ = proxy.fills.ensure(&asker, &archive, listed.span).await;
         }
     });
 }
@@ -124,57 +124,105 @@ impl Asking<'_> {
         let (Some(archive), Some(asked)) = (found, &self.question.entry) else {
             return Step::Missed(self.known);
         };
-        let lacked = archive.is_sparse() && !self.is_here(&archive, &asked.name).await;
-        if lacked && let Err(error) = self.fetch_entry(&archive, &asked.name).await {
-            return left_missing(&error);
+        if archive.is_sparse() && !self.is_here(&archive, &asked.name).await {
+            return Box::pin(self.lacked(&archive, &asked.name)).await;
         }
         let Some(entry) = self.proxy.entries.find(&archive, &asked.name).await else {
             return Step::Pass(Outcome::NotArchive);
         };
-        if lacked && let Err(error) = self.fetch_data(&archive, &entry).await {
+        match self.admit_to_entry(&archive, entry.size()).await {
+            Ok(granted) => self.entry_step(&archive, &entry, granted, Outcome::Hit).await,
+            Err(step) => step,
+        }
+    }
+
+    /// An entry of which not all is here. Nothing is fetched before GitLab has said yes: whoever gets a no must not make
+    /// others wait for bytes that he can't have.
+    async fn lacked(&self, archive: &Arc<Archive>, name: &str) -> Step {
+        if is_head(&self.exchange.parts) {
+            // Its bytes would cross for nobody.
+            return Step::Pass(Outcome::Missed);
+        }
+        let listed = match self.listed(archive, name).await {
+            Ok(listed) => listed,
+            Err(step) => return step,
+        };
+        let granted = match self.admit_to_entry(archive, listed.size).await {
+            Ok(granted) => granted,
+            Err(step) => return step,
+        };
+        if let Err(error) = self.proxy.fills.bring(&self.asker(), archive, listed.span).await {
             return left_missing(&error);
         }
-        let facts = self.recognised(&archive).await;
+        let Some(entry) = self.proxy.entries.find(archive, name).await else {
+            return Step::Pass(Outcome::NotArchive);
+        };
+        match self.fetch_data(archive, &entry).await {
+            Ok(()) => self.entry_step(archive, &entry, granted, Outcome::Partial).await,
+            Err(error) => left_missing(&error),
+        }
+    }
+
+    /// Asks whether the caller may have an entry of this length.
+    async fn admit_to_entry(&self, archive: &Arc<Archive>, size: u64) -> Result<Granted, Step> {
+        let facts = self.recognised(archive).await;
         let subject = Subject {
             id: archive.id(),
             facts: &facts,
             visitors: archive.visitors(),
             described: true,
-            entry: Some(entry.size()),
+            entry: Some(size),
         };
         match self.admit(subject).await {
-            Ok(granted) => match self.entry_hit(&archive, &entry, &asked.name, granted).await {
-                Ok(response) => (if lacked { Outcome::Partial } else { Outcome::Hit }, response).into(),
-                Err(error) => left(&error),
-            },
-            Err(Turned::Other(other)) => match self.replaced(&archive, &other).await {
+            Ok(granted) => Ok(granted),
+            Err(Turned::Other(other)) => Err(match self.replaced(archive, &other).await {
                 Step::Other(id) => Step::Missed(Some(id)),
                 step => step,
-            },
-            Err(Turned::Step(step)) => step,
+            }),
+            Err(Turned::Step(step)) => Err(step),
+        }
+    }
+
+    async fn entry_step(
+        &self,
+        archive: &Arc<Archive>,
+        entry: &Entry,
+        granted: Granted,
+        outcome: Outcome,
+    ) -> Step {
+        let name = self.question.entry.as_ref().map_or("", |asked| asked.name.as_str());
+        match self.entry_hit(archive, entry, name, granted).await {
+            Ok(response) => (outcome, response).into(),
+            Err(error) => left(&error),
         }
     }
 
     /// Whether all of an entry is here, of an archive of which not all is.
     async fn is_here(&self, archive: &Arc<Archive>, name: &str) -> bool {
-        let end = archive.record().length.saturating_sub(TAIL)..archive.record().length;
-        if archive.have(&end) != Have::All {
-            return false;
-        }
-        match self.proxy.entries.span(archive, name).await {
-            Some(span) => archive.have(&span) == Have::All,
-            None => false,
-        }
+        has_end(archive)
+            && match self.proxy.entries.listed(archive, name).await {
+                Some(listed) => archive.have(&listed.span) == Have::All,
+                None => false,
+            }
     }
 
-    /// Fetches an archive's directory and the beginning of an entry, in this caller's name.
-    async fn fetch_entry(&self, archive: &Arc<Archive>, name: &str) -> io::Result<()> {
-        let (fills, asker) = (&self.proxy.fills, self.asker());
-        fills.ensure_directory(&asker, archive).await?;
-        match self.proxy.entries.span(archive, name).await {
-            Some(span) => fills.bring(&asker, archive, span).await,
-            None => Ok(()),
+    /// What the directory says of an entry. One that isn't here, as of a transfer that broke off, is fetched in this
+    /// caller's name if GitLab lets him have the archive.
+    async fn listed(&self, archive: &Arc<Archive>, name: &str) -> Result<Listed, Step> {
+        let begins =
+            if has_end(archive) { self.proxy.entries.directory_begins_at(archive).await } else { None };
+        if begins.is_none() {
+            let question = self.question.of_archive();
+            match self.proxy.access.inquire(&self.caller, &question).await {
+                Admission::Other(_) => {}
+                Admission::Down(error) => return Err(down(&error)),
+                _ => return Err(Step::Pass(Outcome::Missed)),
+            }
+            let fetched = self.proxy.fills.ensure_directory(&self.asker(), archive).await;
+            fetched.map_err(|error| left_missing(&error))?;
         }
+        let listed = self.proxy.entries.listed(archive, name).await;
+        listed.ok_or(Step::Pass(Outcome::NotArchive))
     }
 
     /// Fetches an entry's data: all of a short one, as it is unpacked at once; the beginning of a long one, whose rest is on
@@ -219,7 +267,8 @@ impl Asking<'_> {
         let response = match gzip {
             Some(gzip) => self.packed(entity, gzip),
             None => serve::respond(self.exchange.request(), entity, |span| {
-                entry.content(&granted.grant, span.within(entry.size())).map(body)
+                let content = entry.content(&granted.grant, span.within(entry.size()))?;
+                Some(self.body(content))
             }),
         };
         Ok(response)
@@ -233,6 +282,14 @@ impl Asking<'_> {
         };
         let disposition = HeaderValue::try_from(content::disposition(name)).map_err(io::Error::other)?;
         Ok(Description { kind, disposition })
+    }
+
+    fn body(&self, content: Content) -> Body {
+        match content {
+            Content::Whole(bytes) => Body::Stored(bytes),
+            Content::Slices(slices) => stored(slices),
+            Content::Checked(checked) => Body::Entry(Unpacked::new(checked, self.mender())),
+        }
     }
 
     /// The entry as it lies in the archive, within a gzip member.
@@ -256,6 +313,12 @@ impl Asking<'_> {
     }
 }
 
+/// Whether the end of an archive is here, where its directory is looked for.
+fn has_end(archive: &Archive) -> bool {
+    let length = archive.record().length;
+    archive.have(&(length.saturating_sub(TAIL)..length)) == Have::All
+}
+
 /// It doesn't add up, or can't be read: GitLab's own answer, from now on.
 fn left(error: &io::Error) -> Step {
     tracing::debug!(%error, "an entry is left to GitLab");
@@ -272,12 +335,4 @@ fn left_missing(error: &io::Error) -> Step {
 /// Slices that were compared on their way to be unpacked: damage since then breaks them off.
 fn stored(slices: Slices) -> Body {
     Body::Slices(Sound::new(slices, None))
-}
-
-fn body(content: Content) -> Body {
-    match content {
-        Content::Whole(bytes) => Body::Stored(bytes),
-        Content::Slices(slices) => stored(slices),
-        Content::Checked(checked) => Body::Entry(checked),
-    }
 }

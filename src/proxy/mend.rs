@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::Proxy;
+use crate::entries::{Checked, Lacking};
 use crate::fill::Asker;
 use crate::store::{Absent, Archive, Mapped, Slices, Unsound};
 use crate::telemetry::metrics::Mend;
@@ -112,6 +114,50 @@ impl Sound {
             Err(io::Error::new(io::ErrorKind::InvalidData, unsound))
         })
     }
+}
+
+/// An entry on its way to a client. What others gave up fetching of it is fetched in this reader's name.
+pub struct Unpacked {
+    checked: Box<Checked>,
+    mender: Box<Mender>,
+    bringing: Option<Mending>,
+}
+
+impl Unpacked {
+    pub(super) fn new(checked: Box<Checked>, mender: Mender) -> Self {
+        Self { checked, mender: Box::new(mender), bringing: None }
+    }
+
+    pub(super) const fn remaining(&self) -> u64 {
+        self.checked.remaining()
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if let Some(bringing) = &mut self.bringing {
+                let brought = ready!(bringing.as_mut().poll(cx));
+                self.bringing = None;
+                if let Err(error) = brought {
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            let next = ready!(self.checked.poll_next(cx));
+            match next.as_ref().and_then(|next| next.as_ref().err()).and_then(lacking) {
+                Some(range) => self.bringing = Some(self.bring(range)),
+                None => return Poll::Ready(next),
+            }
+        }
+    }
+
+    fn bring(&self, range: Range<u64>) -> Mending {
+        let (mender, archive) = (self.mender.clone(), Arc::clone(self.checked.archive()));
+        Box::pin(async move { mender.proxy.fills.bring(&mender.asker, &archive, range).await })
+    }
+}
+
+fn lacking(error: &io::Error) -> Option<Range<u64>> {
+    let lacking = error.get_ref()?.downcast_ref::<Lacking>()?;
+    Some(lacking.0.clone())
 }
 
 /// What keeps a slice from being had.

@@ -15,6 +15,7 @@ mod framing;
 mod growing;
 mod grpc;
 mod http2;
+mod lacking;
 mod limits;
 mod midway;
 mod multiplexed;

@@ -199,8 +199,12 @@ impl Entry {
 
     /// The entity tag that GitLab gives to it, under this its name.
     pub fn etag(&self, name: &str) -> Option<&Etag> {
-        let tag = || self.archive.facts().sha256.and_then(|digest| digest.entry_tag(name));
-        self.known.etag.get_or_init(tag).as_ref()
+        if let Some(tag) = self.known.etag.get() {
+            return Some(tag);
+        }
+        // Of an archive of which not all is here yet there is no digest.
+        let tag = self.archive.facts().sha256?.entry_tag(name)?;
+        Some(self.known.etag.get_or_init(|| tag))
     }
 
     /// Whether it could go out as gzip as it lies in the archive, and would be shorter.

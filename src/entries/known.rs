@@ -24,7 +24,7 @@ pub(super) struct Known {
     /// Held while it is read: whoever else wants it waits, off the runtime.
     decoding: Mutex<()>,
     /// Hashed once: the archive's own digest, which it is made of, never changes.
-    pub(super) etag: OnceLock<Option<Etag>>,
+    pub(super) etag: OnceLock<Etag>,
     checked: AtomicBool,
     bad: AtomicBool,
 }

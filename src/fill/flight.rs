@@ -238,17 +238,18 @@ impl Awaited {
     }
 }
 
-/// The entity tag of an archive: GitLab's strong one, else a hash of what doesn't change while the archive doesn't,
-/// else none.
+/// The entity tag of an archive: GitLab's strong one, else a hash of what doesn't change while the archive doesn't, and
+/// does with another one of its key; else none.
 pub(super) fn entity_tag(instance: &str, key: Key, facts: &Facts) -> Option<Etag> {
     if let Some(etag) = &facts.etag {
         return Some(etag.clone());
     }
     let length = facts.length?;
-    let fixed = match (&facts.object, facts.modified) {
-        (Some(object), _) => object.as_str().to_owned(),
-        (None, Some(modified)) => modified.to_string(),
-        (None, None) => return None,
+    let fixed = match (&facts.object, facts.modified, key) {
+        (Some(object), ..) => object.as_str().to_owned(),
+        (None, Some(modified), Key::Job(_)) => modified.to_string(),
+        // Two jobs of one ref may have archives of one length and date, and a tag would say that they are one.
+        (None, Some(_), Key::Ref(_)) | (None, None, _) => return None,
     };
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     let key = key.to_bytes();
@@ -263,7 +264,8 @@ pub(super) fn entity_tag(instance: &str, key: Key, facts: &Facts) -> Option<Etag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::JobId;
+    use crate::grant::ObjectPath;
+    use crate::key::{JobId, RefId};
 
     #[test]
     fn entity_tags_are_gitlabs_or_of_what_is_fixed() {
@@ -279,6 +281,10 @@ mod tests {
         ] {
             assert_ne!(other.as_ref(), Some(&base));
         }
+        let by_ref = Key::Ref(RefId::of([b"main".as_slice()]));
+        assert_eq!(entity_tag("i", by_ref, &facts), None, "another job's may be as long, and as old");
+        let placed = Facts { object: Some(ObjectPath::for_test("http://store/a")), ..facts.clone() };
+        assert!(entity_tag("i", by_ref, &placed).is_some());
         let strong = Facts { etag: Etag::quoting("sha"), ..facts.clone() };
         assert_eq!(entity_tag("i", key("1"), &strong), Etag::quoting("sha"));
         assert_eq!(entity_tag("i", key("1"), &Facts { modified: None, ..facts.clone() }), None);

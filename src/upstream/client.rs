@@ -223,10 +223,10 @@ impl Client {
 /// How long after the end of its connection an answer, or an error, may take to reach whoever waits for it.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// Ready once a request's connection is gone and nobody has said what became of it. hyper hands a request to its
-/// connection by a channel of tokio's; one that is handed over in the very moment in which the connection ends stays in
-/// it, and isn't dropped either before its sender is, who waits for it. Whatever has been written has its answer or its
-/// error before the connection goes.
+/// Takes a request's connection once there is one. Ready when that is gone and nobody has said what became of it. hyper
+/// hands a request to its connection by a channel of tokio's; one that is handed over in the very moment in which the
+/// connection ends stays in it, and isn't dropped either before its sender is, who waits for it. Whatever has been written
+/// has its answer or its error before the connection goes.
 async fn lost(mut connection: CaptureConnection) {
     let mut extensions = Extensions::new();
     if let Some(connected) = &*connection.wait_for_connection_metadata().await {
@@ -234,6 +234,7 @@ async fn lost(mut connection: CaptureConnection) {
     }
     match Known::of(&mut extensions) {
         Some(known) => {
+            known.take();
             known.is_gone().await;
             tokio::time::sleep(NEWS).await;
         }

@@ -28,6 +28,7 @@ pub(super) struct Known(Arc<State>);
 
 #[derive(Debug)]
 struct State {
+    taken: AtomicBool,
     used: AtomicBool,
     /// Its other side goes with the stream.
     open: watch::Receiver<()>,
@@ -37,6 +38,14 @@ impl Known {
     /// Of the connection that an answer's or an error's extensions belong to.
     pub(super) fn of(extensions: &mut Extensions) -> Option<Self> {
         extensions.remove()
+    }
+
+    /// A request goes over it. One that comes after another finds it used, for the pool gives a connection away again only
+    /// when an answer has come; that the answer's own mark follows at some time after that doesn't matter then.
+    pub(super) fn take(&self) {
+        if self.0.taken.swap(true, Ordering::Relaxed) {
+            self.mark_used();
+        }
     }
 
     /// An answer has come.
@@ -114,7 +123,8 @@ pub(super) struct Line {
 impl Line {
     fn new(stream: TokioIo<TcpStream>) -> Self {
         let (sender, open) = watch::channel(());
-        let known = Known(Arc::new(State { used: AtomicBool::new(false), open }));
+        let known =
+            Known(Arc::new(State { taken: AtomicBool::new(false), used: AtomicBool::new(false), open }));
         Self { stream, known, _open: sender, reset: None }
     }
 

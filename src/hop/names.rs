@@ -25,7 +25,8 @@ impl Front {
         let claimed = |name: &HeaderName| if peer.trusted { last(fields, name) } else { None };
         let host = claimed(&X_FORWARDED_HOST).or_else(|| fields.get(header::HOST).cloned());
         let host = host.or_else(|| HeaderValue::try_from(uri.authority()?.as_str()).ok());
-        let secure = claimed(&X_FORWARDED_PROTO).map_or(peer.secure, |scheme| scheme == "https");
+        let secure = claimed(&X_FORWARDED_PROTO)
+            .map_or(peer.secure, |scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
         Self { secure, host: host.filter(|host| !host.is_empty()) }
     }
 

@@ -168,6 +168,19 @@ fn rails_finds_the_origin_that_it_expects() {
 }
 
 #[test]
+fn a_trusted_proxy_says_by_which_scheme_its_client_came() {
+    let address = "10.0.0.1".parse().unwrap();
+    for (said, trusted, secure) in
+        [("https", true, true), ("HTTPS", true, true), ("https, http", true, false), ("https", false, false)]
+    {
+        let mut fields = HeaderMap::new();
+        fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(said));
+        let front = Front::of(Peer { address, trusted, secure: false }, &fields, &Uri::from_static("/x"));
+        assert_eq!(front.secure, secure, "{said} {trusted}");
+    }
+}
+
+#[test]
 fn https_on_either_side_is_what_gitlab_is_told() {
     for (gitlab, client, told, port) in [
         ("http://g", "http://l", "http", "80"),

@@ -12,9 +12,11 @@ mod data;
 mod disk;
 mod draft;
 mod error;
+mod files;
 mod gaps;
 mod index;
 mod layout;
+mod lock;
 mod map;
 mod mapped;
 mod parts;
@@ -33,7 +35,6 @@ mod tally;
 mod unchecked;
 pub mod verify;
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,7 +60,9 @@ use crate::grant::Facts;
 use crate::key::{ArchiveId, Key};
 use crate::num::to_u64;
 use disk::Disk;
+use files::{Files, Plain};
 use layout::Layout;
+use lock::Lock;
 use recover::Pass;
 use room::{Limits, Shared};
 use shelf::Slot;
@@ -132,7 +135,7 @@ pub struct Store {
     shared: Arc<Shared>,
     max_age: u64,
     clock: Clock,
-    lock: Mutex<Option<layout::Lock>>,
+    lock: Mutex<Option<Lock>>,
     pass: Mutex<Pass>,
     seeking: Semaphore,
 }
@@ -140,9 +143,18 @@ impl Store {
     /// Opens the store of one GitLab instance: takes the directory and sweeps what was unfinished. What else lies there is
     /// found while it is in use, by [`Self::check_some`] and by whoever asks for it.
     pub fn open(settings: &Settings, instance: &str, clock: Clock) -> Result<Self, Error> {
-        let lock = layout::own(&settings.dir)?;
+        Self::open_by(Arc::new(Plain), settings, instance, clock)
+    }
+
+    fn open_by(
+        files: Arc<dyn Files>,
+        settings: &Settings,
+        instance: &str,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let lock = lock::own(&settings.dir)?;
         let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
-        let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
+        let layout = Layout::create(&settings.dir, instance, files).map_err(fail)?;
         recover::sweep_incoming(&layout).map_err(fail)?;
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
         let disk = Arc::new(Disk::new(clock.clone()));
@@ -281,14 +293,15 @@ impl Store {
         let mut placed = None;
         still(&mut || placed = Some(self.shared.publish(draft, record, to_u64(encoded.len()), now)));
         let Some(published) = placed else {
-            let _ = fs::remove_file(self.shared.layout.incoming_rec(draft.key(), draft.id()));
+            let layout = &self.shared.layout;
+            let _ = layout.files.remove(&layout.incoming_rec(draft.key(), draft.id()));
             return Ok(None);
         };
         let (archive, replaced) = published.map_err(|reason| Error::io("store", reason))?;
         self.shared.hot.insert(draft.key(), Arc::clone(&archive));
         self.shared.unlink(draft.key(), replaced);
         // It can be found already. Whether its names outlive a crash is the disk's affair: then a start doesn't find it.
-        match layout::sync_directory(&self.shared.layout.shard(draft.key())) {
+        match self.shared.layout.sync_shard(draft.key()) {
             Ok(()) => draft.trial().succeeded(),
             Err(reason) => drop(draft.trial().failed(Error::io("sync", reason))),
         }

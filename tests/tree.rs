@@ -17,6 +17,31 @@ const LONGEST: usize = 400;
 /// The one file that may hold `unsafe`, because a mapping can't be had without.
 const UNSAFE: &str = "store/map.rs";
 
+/// Where the store may change its directory: the way that all of it takes, the lock on the directory, and sled's own part.
+const CHANGING: [&str; 3] = ["store/files.rs", "store/lock.rs", "store/index.rs"];
+
+/// By what a change is recognised.
+const CHANGES: [&str; 18] = [
+    "fs::rename",
+    "fs::remove_",
+    "fs::write",
+    "fs::copy",
+    "fs::create_",
+    "fs::hard_link",
+    "fs::set_permissions",
+    "DirBuilder",
+    "File::create",
+    "::options()",
+    "OpenOptions",
+    "write_all_at",
+    "write_all(",
+    "set_len(",
+    "fallocate",
+    "ftruncate",
+    "sync_all",
+    "sync_data",
+];
+
 /// A file of `src`.
 struct Source {
     /// Relative to `src`.
@@ -183,6 +208,19 @@ fn unsafe_stands_in_one_file() {
     let sources = sources();
     let holding: Vec<_> = sources.iter().filter(holds).map(|source| source.path.clone()).collect();
     assert_eq!(holding, [Path::new(UNSAFE)]);
+}
+
+#[test]
+fn the_store_changes_its_directory_in_one_way() {
+    let sources = sources();
+    let changing: BTreeSet<_> = sources
+        .iter()
+        .filter(|source| source.path.starts_with("store") || source.path == Path::new("store.rs"))
+        .filter(|source| !source.is_test())
+        .filter(|source| CHANGES.iter().any(|change| source.code().contains(change)))
+        .map(|source| source.path.clone())
+        .collect();
+    assert_eq!(changing, CHANGING.iter().map(PathBuf::from).collect());
 }
 
 #[test]

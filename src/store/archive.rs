@@ -6,7 +6,6 @@ pub use sparse::Absent;
 
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -249,7 +248,7 @@ impl Archive {
             return Ok(false);
         }
         if self.gaps.is_some() {
-            self.data.file().write_all_at(bytes, range.start)?;
+            self.shared.files().write_at(self.data.file(), bytes, range.start)?;
         } else {
             self.shared.mend(self.record.key, self.record.id, range.start, bytes)?;
         }

@@ -3,7 +3,6 @@
 //! One writer appends; any number of readers follow. Nothing here is in the store yet: a draft that is dropped leaves
 //! no trace but what its readers still hold.
 
-use std::fs;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,6 +21,7 @@ use twox_hash::xxhash3_128;
 use super::Error;
 use super::data::Data;
 use super::disk::Trial;
+use super::files::Files;
 use super::record::CHUNK;
 use super::reserve::Reservation;
 use super::slices::Growing;
@@ -78,6 +78,7 @@ pub struct Draft {
     length: Option<u64>,
     data: Arc<Data>,
     path: PathBuf,
+    files: Arc<dyn Files>,
     progress: watch::Sender<Progress>,
     reservation: Mutex<Reservation>,
     trial: Trial,
@@ -96,7 +97,7 @@ impl Draft {
         id: ArchiveId,
         length: Option<u64>,
         data: Data,
-        path: PathBuf,
+        (path, files): (PathBuf, Arc<dyn Files>),
         reservation: Reservation,
         trial: Trial,
     ) -> Self {
@@ -108,6 +109,7 @@ impl Draft {
             length,
             data,
             path,
+            files,
             progress,
             reservation,
             trial,
@@ -235,9 +237,9 @@ impl Drop for Draft {
         if self.rested.load(Ordering::Acquire) {
             return;
         }
-        let _ = fs::remove_file(&self.path);
+        let _ = self.files.remove(&self.path);
         if self.noted.load(Ordering::Acquire) {
-            let _ = fs::remove_file(self.path.with_extension("rec"));
+            let _ = self.files.remove(&self.path.with_extension("rec"));
         }
     }
 }
@@ -289,9 +291,8 @@ impl Writer {
         let end = self.at.saturating_add(to_u64(bytes.len()));
         self.draft.reservation.lock().cover(end)?;
         self.draft
-            .data
-            .file()
-            .write_all_at(bytes, self.at)
+            .files
+            .write_at(self.draft.data.file(), bytes, self.at)
             .map_err(|reason| self.draft.trial.failed(Error::io("write", reason)))?;
         self.hash(bytes);
         self.digest.update(bytes);

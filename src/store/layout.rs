@@ -13,13 +13,12 @@
 //! An instance's directory is its own: nobody looks into another's.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::Error;
+use super::files::Files;
 use crate::key::{ArchiveId, Key};
 
 /// Shards: 256, so that a million archives are some 8,000 names a directory.
@@ -30,49 +29,20 @@ pub(super) fn shard_of(key: Key) -> u16 {
     u16::try_from(key.spread() % u64::from(SHARDS)).unwrap_or_default()
 }
 
-/// Times 10 ms that whoever has the directory is given to let go of it: a larder that has just ended, or a program that it
-/// was about to start and that holds its files until it runs.
-const LETTING_GO: u32 = 50;
-
-/// The paths of one instance.
+/// The paths of one instance, and the way to change what is there.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,
-}
-
-/// The cache directory, owned until this is dropped.
-#[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
-}
-
-/// Makes the cache directory ours alone: mode 0700, and one process at a time.
-pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
-    let fail = |reason| Error::Directory { path: dir.to_owned(), reason };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
-    let mode = fs::metadata(dir).map_err(fail)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(fail)?;
-    }
-    let file =
-        File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(fail)?;
-    for _ in 0..LETTING_GO {
-        match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            Err(TryLockError::Error(reason)) => return Err(fail(reason)),
-        }
-    }
-    Err(Error::InUse { path: dir.to_owned() })
+    pub(super) files: Arc<dyn Files>,
 }
 
 impl Layout {
     /// The paths below `<dir>/<instance>`, made if they are missing; shards are made when they are needed.
-    pub(super) fn create(dir: &Path, instance: &str) -> io::Result<Self> {
-        let layout = Self { root: dir.join(instance) };
-        make(&layout.incoming())?;
-        make(&layout.partial())?;
-        make(&layout.archives())?;
+    pub(super) fn create(dir: &Path, instance: &str, files: Arc<dyn Files>) -> io::Result<Self> {
+        let layout = Self { root: dir.join(instance), files };
+        for folder in [layout.incoming(), layout.partial(), layout.archives()] {
+            layout.files.make_directory(&folder)?;
+        }
         Ok(layout)
     }
 
@@ -82,8 +52,13 @@ impl Layout {
         if shard.is_dir() {
             return Ok(());
         }
-        make(&shard)?;
-        sync_directory(&self.archives())
+        self.files.make_directory(&shard)?;
+        self.files.sync_directory(&self.archives())
+    }
+
+    /// Brings the names in a key's shard to the disk.
+    pub(super) fn sync_shard(&self, key: Key) -> io::Result<()> {
+        self.files.sync_directory(&self.shard(key))
     }
 
     pub(super) fn archives(&self) -> PathBuf {
@@ -148,15 +123,6 @@ impl Layout {
     pub(super) fn incoming_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.incoming().join(name(key, id, "rec"))
     }
-}
-
-fn make(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Brings a directory's names to the disk.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn name(key: Key, id: ArchiveId, extension: &str) -> String {
@@ -230,14 +196,5 @@ mod tests {
         {
             assert_eq!(parse(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_directory_has_one_owner() {
-        let dir = tempfile::tempdir().unwrap();
-        let lock = own(dir.path()).unwrap();
-        assert!(matches!(own(dir.path()), Err(Error::InUse { .. })));
-        drop(lock);
-        assert!(own(dir.path()).is_ok());
     }
 }

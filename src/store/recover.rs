@@ -33,7 +33,7 @@ const PLACES: usize = 4096;
 /// Removes what was unfinished when the last larder ended. Nothing may be arriving yet.
 pub(super) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
     for entry in fs::read_dir(layout.incoming())? {
-        fs::remove_file(entry?.path())?;
+        layout.files.remove(&entry?.path())?;
     }
     Ok(())
 }
@@ -331,7 +331,7 @@ impl Shared {
     fn discard(&self, key: Key, id: ArchiveId) {
         for path in [self.layout.rec(key, id), self.layout.zip(key, id)] {
             // What can't be removed now is found again at the next start.
-            let _ = fs::remove_file(path);
+            let _ = self.layout.files.remove(&path);
         }
     }
 }

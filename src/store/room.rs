@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -12,7 +11,6 @@ use std::sync::{Arc, Weak};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use ring::rand::SystemRandom;
 
 use super::archive::Archive;
 use super::chunks::Chunks;
@@ -60,7 +58,6 @@ pub(super) struct Shared {
     /// Held while the record of a sparse archive is written or goes: one is written many times, by whoever has chunks. Taken
     /// before the shelf's lock.
     pub(super) noting: Mutex<()>,
-    pub(super) random: SystemRandom,
     pub(super) disk: Arc<Disk>,
 }
 
@@ -79,8 +76,8 @@ impl Shared {
     pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, budget: u64, disk: Arc<Disk>) -> Self {
         let (index, shelf) = (Index::new(layout.index()), Mutex::new(Shelved::new(budget)));
         let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
-        let (closing, random) = (AtomicBool::new(false), SystemRandom::new());
-        Self { layout, mode, limits, index, shelf, hot, closing, noting: Mutex::default(), random, disk }
+        let closing = AtomicBool::new(false);
+        Self { layout, mode, limits, index, shelf, hot, closing, noting: Mutex::default(), disk }
     }
 
     /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
@@ -130,23 +127,23 @@ impl Shared {
     pub(super) fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
         let trial = self.disk.trial();
         let fail = |reason| Error::io("begin", reason);
-        let id = self.new_name().map_err(fail)?;
+        let id = self.files().new_name().map_err(fail)?;
         let path = match length {
             Some(length) if length >= NOTED_FROM => self.layout.partial_zip(key, id),
             _ => self.layout.incoming_zip(key, id),
         };
         // Before anything is evicted for it: on a disk that takes no file that would be in vain, and can't be undone.
-        let file = File::options().create_new(true).read(true).write(true).open(&path).map_err(fail)?;
-        let reserved = self.reserve(&file, length).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        let file = self.files().create_new(&path).map_err(fail)?;
+        let reserved = self.reserve(&file, length).inspect_err(|_| drop(self.files().remove(&path)))?;
         let data = Data::new(file, length, self.mode);
-        Ok(Draft::new(key, id, length, data, path, reserved, trial))
+        Ok(Draft::new(key, id, length, data, (path, self.files().clone()), reserved, trial))
     }
 
     /// Room for a draft's bytes, in the budget and, if it is known how many they are, on the disk.
     fn reserve(self: &Arc<Self>, file: &File, length: Option<u64>) -> Result<Reservation, Error> {
         let reservation = Reservation::take(self, length)?;
         if let Some(length) = length {
-            allocate(file, length).map_err(|reason| Error::io("begin", reason))?;
+            self.files().allocate(file, length).map_err(|reason| Error::io("begin", reason))?;
         }
         Ok(reservation)
     }
@@ -155,11 +152,12 @@ impl Shared {
     pub(super) fn seal(&self, draft: &Draft, encoded: &[u8]) -> Result<(), Error> {
         let io = |reason| Error::io("sync", reason);
         self.layout.make_shard(draft.key()).map_err(io)?;
-        draft.data().file().sync_all().map_err(io)?;
+        self.files().sync(draft.data().file()).map_err(io)?;
         let path = self.layout.incoming_rec(draft.key(), draft.id());
-        let record = File::create_new(&path).map_err(io)?;
-        io::Write::write_all(&mut &record, encoded).and_then(|()| record.sync_all()).map_err(|reason| {
-            let _ = fs::remove_file(&path);
+        let record = self.files().create_new(&path).map_err(io)?;
+        let written = self.files().write_at(&record, encoded, 0).and_then(|()| self.files().sync(&record));
+        written.map_err(|reason| {
+            let _ = self.files().remove(&path);
             io(reason)
         })
     }
@@ -200,20 +198,21 @@ impl Shared {
     fn bring_in(&self, from: &Path, key: Key, id: ArchiveId) -> io::Result<()> {
         let zip = self.layout.zip(key, id);
         let rec = self.layout.incoming_rec(key, id);
-        let renamed = fs::rename(from, &zip).and_then(|()| fs::rename(&rec, self.layout.rec(key, id)));
+        let files = self.files();
+        let renamed = files.rename(from, &zip).and_then(|()| files.rename(&rec, &self.layout.rec(key, id)));
         renamed.inspect_err(|_| {
             // Without its record it is no archive, and nothing counts its bytes any more.
             for path in [&rec, &zip] {
-                let _ = fs::remove_file(path);
+                let _ = files.remove(path);
             }
         })
     }
 
     /// Writes the right bytes over wrong ones in an archive's file, and sees to it that they stay. Blocks.
     pub(super) fn mend(&self, key: Key, id: ArchiveId, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = File::options().write(true).open(self.layout.zip(key, id))?;
-        file.write_all_at(bytes, at)?;
-        file.sync_data()
+        let file = self.files().open(&self.layout.zip(key, id))?;
+        self.files().write_at(&file, bytes, at)?;
+        self.files().sync(&file)
     }
 
     pub(super) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
@@ -279,7 +278,7 @@ impl Shared {
         for path in
             slot.iter().flat_map(|slot| [self.layout.rec(key, slot.id), self.layout.zip(key, slot.id)])
         {
-            if let Err(error) = fs::remove_file(&path)
+            if let Err(error) = self.files().remove(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {
                 tracing::warn!(%error, path = %path.display(), "a file of the store can't be removed");
@@ -302,17 +301,5 @@ impl Shared {
         for (key, slot) in slots {
             self.index.put(key, slot);
         }
-    }
-}
-
-/// Takes the blocks now: a disk that is full says so before the first byte.
-fn allocate(file: &File, length: u64) -> io::Result<()> {
-    if length == 0 {
-        return Ok(());
-    }
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(length),
-        Err(error) => Err(error.into()),
     }
 }

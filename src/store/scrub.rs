@@ -196,6 +196,9 @@ impl Scrub {
     fn note(&self) {
         let path = self.store.shared.layout.scrub();
         let unfinished = path.with_extension("new");
-        let _ = fs::write(&unfinished, self.pass.to_string()).and_then(|()| fs::rename(&unfinished, &path));
+        let files = self.store.shared.files();
+        let written = files.create(&unfinished);
+        let written = written.and_then(|file| files.write_at(&file, self.pass.to_string().as_bytes(), 0));
+        let _ = written.and_then(|()| files.rename(&unfinished, &path));
     }
 }

@@ -6,18 +6,15 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use ring::rand::SecureRandom;
-use rustix::fs::FallocateFlags;
 
 use super::Error;
 use super::archive::Archive;
 use super::chunks::Chunks;
 use super::data::Data;
 use super::draft::Draft;
+use super::files::Files;
 use super::layout;
 use super::presence::Presence;
 use super::record::{BadRecord, CHUNK, Record};
@@ -36,7 +33,7 @@ impl Shared {
     pub(super) fn sparse(self: &Arc<Self>, mut record: Record) -> Result<Arc<Archive>, Error> {
         self.limits.admit(record.length)?;
         let fail = io("begin");
-        record.id = self.new_name().map_err(&fail)?;
+        record.id = self.files().new_name().map_err(&fail)?;
         record.chunks = vec![0; super::record::chunks_of(record.length)];
         record.present = Some(Presence::none(record.length));
         let overhead = to_u64(record.encode()?.len());
@@ -51,9 +48,9 @@ impl Shared {
 
     fn make(&self, record: &Record) -> io::Result<File> {
         let path = self.layout.partial_zip(record.key, record.id);
-        let file = File::options().create_new(true).read(true).write(true).open(&path)?;
-        file.set_len(record.length).inspect_err(|_| {
-            let _ = fs::remove_file(&path);
+        let file = self.files().create_new(&path)?;
+        self.files().set_length(&file, record.length).inspect_err(|_| {
+            let _ = self.files().remove(&path);
         })?;
         Ok(file)
     }
@@ -66,11 +63,8 @@ impl Shared {
         Arc::new(archive)
     }
 
-    /// A name that no archive has had.
-    pub(super) fn new_name(&self) -> io::Result<ArchiveId> {
-        let mut name = [0; 8];
-        self.random.fill(&mut name).map_err(|_| io::Error::other("no random bytes"))?;
-        Ok(ArchiveId::new(u64::from_ne_bytes(name)))
+    pub(super) fn files(&self) -> &Arc<dyn Files> {
+        &self.layout.files
     }
 
     /// Puts a sparse archive where it can be found. Returns the one that stood there.
@@ -126,11 +120,11 @@ impl Shared {
         let aside = aside(&path);
         let encoded = record.encode()?;
         let write = || {
-            let file = File::create(&aside)?;
-            file.write_all_at(&encoded, 0)?;
-            if sync { file.sync_all() } else { Ok(()) }
+            let file = self.files().create(&aside)?;
+            self.files().write_at(&file, &encoded, 0)?;
+            if sync { self.files().sync(&file) } else { Ok(()) }
         };
-        write().and_then(|()| fs::rename(&aside, &path)).map_err(io("note"))
+        write().and_then(|()| self.files().rename(&aside, &path)).map_err(io("note"))
     }
 
     /// Makes a draft that won't be whole an archive of which only the beginning is here. What the disk set aside for the rest
@@ -147,12 +141,11 @@ impl Shared {
         draft.was_rested();
         let zip = self.layout.partial_zip(key, id);
         if draft.path() != zip {
-            fs::rename(draft.path(), zip).map_err(io("keep"))?;
+            self.files().rename(draft.path(), &zip).map_err(io("keep"))?;
         }
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let kept = record.present.as_ref().map_or(0, Presence::count).saturating_mul(CHUNK);
         // Where a file system can't, the blocks stay taken until the archive goes.
-        let _ = rustix::fs::fallocate(draft.data().file(), hole, written, record.length - written);
+        let _ = self.files().punch(draft.data().file(), written..record.length);
         let overhead = to_u64(record.encode()?.len());
         draft.reservation().lock().keep(kept.saturating_add(overhead));
         let chunks = Chunks::new(record.length, record.chunks.clone(), false);
@@ -174,7 +167,7 @@ impl Shared {
         let record = Record { present: None, ..sparse.record_now(Some(sha256)) };
         let overhead = to_u64(record.encode()?.len());
         self.layout.make_shard(key).map_err(io("store"))?;
-        sparse.data().file().sync_all().map_err(io("sync"))?;
+        self.files().sync(sparse.data().file()).map_err(io("sync"))?;
         // Nobody writes down how much of it is here from now on: its record says that it is whole.
         let turn = self.noting.lock();
         self.write_partial(&record, true)?;
@@ -189,9 +182,9 @@ impl Shared {
         }
         // Two renames under the lock: whoever takes it out finds its files in one place or the other.
         let (from, to) = (self.layout.partial_zip(key, id), self.layout.zip(key, id));
-        fs::rename(&from, &to).map_err(io("store"))?;
-        let renamed = fs::rename(self.layout.partial_rec(key, id), self.layout.rec(key, id));
-        renamed.inspect_err(|_| drop(fs::rename(&to, &from))).map_err(io("store"))?;
+        self.files().rename(&from, &to).map_err(io("store"))?;
+        let renamed = self.files().rename(&self.layout.partial_rec(key, id), &self.layout.rec(key, id));
+        renamed.inspect_err(|_| drop(self.files().rename(&to, &from))).map_err(io("store"))?;
         shelved.partial.remove(&id);
         let before = sparse.hand_over(&whole);
         shelved.shelf.take(bytes);
@@ -200,7 +193,7 @@ impl Shared {
         shelved.open.insert(id, Arc::downgrade(&whole));
         drop(shelved);
         drop(turn);
-        layout::sync_directory(&self.layout.shard(key)).map_err(io("sync"))?;
+        self.layout.sync_shard(key).map_err(io("sync"))?;
         self.index.put(key, slot);
         self.hot.insert(key, Arc::clone(&whole));
         sparse.wake();
@@ -213,7 +206,7 @@ impl Shared {
         let archives = layout::list(&self.layout.partial())?;
         for ((key, id), found) in archives {
             // A record that wasn't written to its end.
-            let _ = fs::remove_file(aside(&self.layout.partial_rec(key, id)));
+            let _ = self.files().remove(&aside(&self.layout.partial_rec(key, id)));
             match self.read_partial(key, id).filter(|_| found.both()) {
                 Some(Ok(slot)) => self.adopt_sparse(key, slot),
                 Some(Err(reason @ BadRecord::Version(_))) => {
@@ -263,7 +256,7 @@ impl Shared {
         let encoded = fs::read(self.layout.partial_rec(key, slot.id))?;
         let mut record = Record::decode(&encoded).map_err(io::Error::other)?;
         let path = self.layout.partial_zip(key, slot.id);
-        let file = File::options().read(true).write(true).open(path)?;
+        let file = self.files().open(&path)?;
         if record.key != key || record.id != slot.id || file.metadata()?.len() != record.length {
             return Err(io::Error::other("the sparse archive's file isn't what its record says"));
         }
@@ -285,7 +278,7 @@ impl Shared {
         let _turn = self.noting.lock();
         for path in [self.layout.partial_rec(key, id), self.layout.partial_zip(key, id)] {
             // What can't be removed now is found again at the next start.
-            let _ = fs::remove_file(path);
+            let _ = self.files().remove(&path);
         }
     }
 }

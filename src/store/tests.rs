@@ -3,6 +3,8 @@
 mod recovery;
 mod sparse;
 
+use std::fs;
+
 use super::shelf::NoRoom;
 use super::*;
 use crate::clock::Moment;

@@ -9,9 +9,12 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::chunks::is_sound;
+use super::files::Plain;
 use super::layout::{self, Archives, Found, Layout};
+use super::lock;
 use super::record::{BadRecord, CHUNK, Record};
 use super::{Error, Settings};
 use crate::key::{ArchiveId, Key};
@@ -88,9 +91,9 @@ pub fn verify(
     repair: bool,
     mut each: impl FnMut(Step),
 ) -> Result<Verified, Error> {
-    let _lock = layout::own(&settings.dir)?;
+    let _lock = lock::own(&settings.dir)?;
     let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
-    let layout = Layout::create(&settings.dir, instance).map_err(fail)?;
+    let layout = Layout::create(&settings.dir, instance, Arc::new(Plain)).map_err(fail)?;
     let archives = list(&layout).map_err(fail)?;
     let of = to_u64(archives.len());
     let (mut verified, mut buffer) = (Verified::default(), Vec::new());
@@ -102,7 +105,7 @@ pub fn verify(
             }
             Err(Damage::Record(BadRecord::Version(_))) => verified.unknown += 1,
             Err(why) => {
-                let removed = repair && remove(&paths);
+                let removed = repair && remove(&layout, &paths);
                 verified.damaged.push(Damaged { path: paths.zip, why, removed });
             }
         }
@@ -215,8 +218,8 @@ impl Subject {
 }
 
 /// Removes an archive's files, record first: without one, an archive is none.
-fn remove(paths: &Paths) -> bool {
-    let gone = |path: &Path| match fs::remove_file(path) {
+fn remove(layout: &Layout, paths: &Paths) -> bool {
+    let gone = |path: &Path| match layout.files.remove(path) {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -169,7 +168,7 @@ impl Archive {
         let range = self.chunks.bytes(chunk);
         let length = range.end - range.start;
         let written = if to_u64(bytes.len()) == length {
-            self.data.file().write_all_at(bytes, range.start)
+            self.shared.files().write_at(self.data.file(), bytes, range.start)
         } else {
             Err(io::ErrorKind::UnexpectedEof.into())
         };

@@ -80,7 +80,7 @@ proptest! {
         room in 1_u64..9,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path(), "test").unwrap();
+        let layout = Layout::create(dir.path(), "test", Arc::new(Plain)).unwrap();
         let (mut expected, mut left_alone) = (BTreeMap::<Key, Slot>::new(), BTreeSet::new());
         let index = index::Index::new(layout.index());
         drop(index.load(&false.into()));

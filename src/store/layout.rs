@@ -12,11 +12,13 @@
 //!
 //! An instance's directory is its own: nobody looks into another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::files::Files;
 use crate::key::{ArchiveId, Key};
@@ -34,26 +36,35 @@ pub(super) fn shard_of(key: Key) -> u16 {
 pub(super) struct Layout {
     root: PathBuf,
     pub(super) files: Arc<dyn Files>,
+    /// Shards whose names are on the disk, as far as this process has seen to it: at most all 256.
+    shards: Arc<Mutex<HashSet<u16>>>,
 }
 
 impl Layout {
     /// The paths below `<dir>/<instance>`, made if they are missing; shards are made when they are needed.
     pub(super) fn create(dir: &Path, instance: &str, files: Arc<dyn Files>) -> io::Result<Self> {
-        let layout = Self { root: dir.join(instance), files };
+        let layout = Self { root: dir.join(instance), files, shards: Arc::default() };
         for folder in [layout.incoming(), layout.partial(), layout.archives()] {
             layout.files.make_directory(&folder)?;
+        }
+        // At each start, as the last one may have ended in between: without its directories an archive is lost as well.
+        for folder in [&layout.root, dir] {
+            layout.files.sync_directory(folder)?;
         }
         Ok(layout)
     }
 
-    /// Makes the shard that a key's archive belongs to.
+    /// Makes the shard that a key's archive belongs to. That it is there says nothing: the last larder may have ended, or
+    /// the disk refused, before its name was on the disk.
     pub(super) fn make_shard(&self, key: Key) -> io::Result<()> {
-        let shard = self.shard(key);
-        if shard.is_dir() {
+        let number = shard_of(key);
+        if self.shards.lock().contains(&number) {
             return Ok(());
         }
-        self.files.make_directory(&shard)?;
-        self.files.sync_directory(&self.archives())
+        self.files.make_directory(&self.shard_at(number))?;
+        self.files.sync_directory(&self.archives())?;
+        self.shards.lock().insert(number);
+        Ok(())
     }
 
     /// Brings the names in a key's shard to the disk.

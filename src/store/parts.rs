@@ -57,8 +57,10 @@ impl Store {
         let (now, key, written) = (self.clock.now().unix_seconds(), record.key, writer.written());
         let mut kept = None;
         still(&mut || kept = Some(self.shared.rest(draft, record.clone(), written, now)));
-        if let Some(replaced) = kept {
-            self.shared.unlink(key, replaced?);
+        if let Some(replaced) = kept.transpose()? {
+            // The one that stood there may be open: it would stay so, and its bytes taken.
+            self.shared.let_go(key);
+            self.shared.unlink(key, replaced);
         }
         Ok(())
     }

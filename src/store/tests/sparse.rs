@@ -248,6 +248,25 @@ async fn a_record_that_was_being_written_when_larder_was_killed_is_removed() {
 }
 
 #[tokio::test]
+async fn a_beginning_that_is_kept_closes_the_archive_in_whose_place_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), ROOM);
+    drop(bench.fill(1, &pattern(5_000_000)).await.unwrap());
+    let draft = bench.store.draft(key(1), Some(length(1))).await.unwrap();
+    let mut writer = draft.writer();
+    writer.write(&chunk(7, 0, length(1))).unwrap();
+    let now = bench.clock.now().unix_seconds();
+    let record = Record { filled_at: now, ..record::tests::record(1, draft.id().get(), length(1)) };
+    bench.store.rest(&draft, record, &writer, |place| place()).unwrap();
+    drop((writer, draft));
+    let settled = (0..100_000).any(|_| {
+        bench.store.sweep();
+        bench.store.totals().bytes < 2 * CHUNK
+    });
+    assert!(settled, "{} bytes are taken", bench.store.totals().bytes);
+}
+
+#[tokio::test]
 async fn an_archive_that_has_left_isnt_written_down_any_more() {
     let mut case = Case::new();
     case.begin(1);

@@ -13,6 +13,7 @@ use crate::key::JobId;
 
 mod refusals;
 mod scrubs;
+mod sim;
 
 fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
     Settings {

@@ -1,0 +1,99 @@
+//! What holds after every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use super::super::key;
+use super::read::length;
+use super::step::JOBS;
+use super::world::World;
+use super::{Check, ensure};
+use crate::key::{ArchiveId, Key};
+use crate::store::record::CHUNK;
+use crate::store::shelf::Slot;
+
+/// The lengths of records, which nobody reserves.
+pub(super) const RECORDS: u64 = 2_000;
+
+/// Rounds of housekeeping after which the cache of open archives has let go of one that has left.
+const ROUNDS: usize = 100_000;
+
+impl World {
+    /// The store has what it should, counts what lies on the disk, and keeps within its budget.
+    pub(super) fn compare(&self) -> Check {
+        let store = self.store();
+        for job in JOBS {
+            let (held, live) = (store.holds(key(job)), self.model.jobs[&job].live);
+            ensure!(held == live, "job {job} has {held:?} and should have {live:?}");
+        }
+        let slots: Vec<(Key, Slot)> = store.shared.shelf.lock().shelf.iter().collect();
+        let left: BTreeMap<ArchiveId, u64> = self
+            .readers
+            .iter()
+            .map(super::read::Reader::archive)
+            .filter(|archive| archive.is_retired())
+            .map(|archive| (archive.id(), archive.bytes()))
+            .collect();
+        let counted = slots.iter().map(|(_, slot)| slot.bytes).chain(left.into_values()).sum::<u64>();
+        let settled = (0..ROUNDS).any(|_| {
+            let taken = store.totals().bytes;
+            if taken != counted {
+                store.sweep();
+                std::thread::yield_now();
+            }
+            taken == counted
+        });
+        ensure!(settled, "{} bytes are taken, and not {counted}", store.totals().bytes);
+        ensure!(counted <= self.settings.max_size + RECORDS, "{counted} bytes are more than the budget");
+        self.compare_files(&slots)
+    }
+
+    fn compare_files(&self, slots: &[(Key, Slot)]) -> Check {
+        let (store, files) = (self.store(), self.files());
+        let (layout, mut expected) = (&store.shared.layout, BTreeSet::new());
+        for (key, slot) in slots {
+            let is_sparse = store.shared.shelf.lock().partial.contains(&slot.id);
+            let paths = if is_sparse {
+                [layout.partial_zip(*key, slot.id), layout.partial_rec(*key, slot.id)]
+            } else {
+                [layout.zip(*key, slot.id), layout.rec(*key, slot.id)]
+            };
+            self.compare_bytes(slot, is_sparse, paths.each_ref().map(|path| length(path)))?;
+            expected.extend(paths);
+        }
+        let found: BTreeSet<PathBuf> = files.into_keys().collect();
+        let missing: Vec<_> = expected.difference(&found).collect();
+        ensure!(missing.is_empty(), "{missing:?} aren't there");
+        let strays: Vec<_> = found.difference(&expected).collect();
+        ensure!(self.strays || strays.is_empty(), "{strays:?} lie about");
+        Ok(())
+    }
+
+    /// What an archive is said to take is what it takes.
+    fn compare_bytes(&self, slot: &Slot, is_sparse: bool, [zip, rec]: [u64; 2]) -> Check {
+        let made = &self.model.made[&slot.id];
+        if made.spoilt {
+            return Ok(());
+        }
+        ensure!(zip == made.length, "{} has {zip} bytes of {}", slot.id, made.length);
+        let parts = made.parts.as_ref().filter(|_| is_sparse);
+        // A record grows with each checksum that it gets, and with the digest of all.
+        let sums = if is_sparse { made.chunks() * 20 + 40 } else { 0 };
+        let least = (parts.map_or(zip, |parts| made.bytes(&parts.here)) + rec).saturating_sub(sums);
+        // Of what was found at a start each chunk counts as a whole one.
+        let most = if is_sparse { least + sums + CHUNK } else { least };
+        ensure!((least..=most).contains(&slot.bytes), "{slot:?} takes {least} to {most}");
+        Ok(())
+    }
+
+    /// The files of all archives, and how long they are.
+    pub(super) fn files(&self) -> BTreeMap<PathBuf, u64> {
+        let root = self.instance();
+        let shards =
+            fs::read_dir(root.join("archives")).into_iter().flatten().map(|shard| shard.unwrap().path());
+        let folders = shards.chain([root.join("partial"), root.join("incoming")]);
+        let names = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
+        names.map(|file| file.unwrap().path()).map(|path| (path.clone(), length(&path))).collect()
+    }
+}

@@ -1,0 +1,383 @@
+//! A store on its disk, and what is done to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::{grant, key, settings};
+use super::dice::Dice;
+use super::disk::Disk;
+use super::model::{Made, Model, Parts, body};
+use super::read::Reader;
+use super::step::{Deed, End, JOBS, Run, Step};
+use super::{Check, ensure};
+use crate::clock::Clock;
+use crate::grant::Sha256;
+use crate::key::ArchiveId;
+use crate::num::to_u64;
+use crate::store::record::{CHUNK, chunks_of};
+use crate::store::shelf::NoRoom;
+use crate::store::{Archive, Error, Record, Scrub, Settings, Share, Store, record};
+
+/// Bytes that a fill's writer is given at a time.
+const PIECE: usize = 30_000;
+
+/// What a deed may have changed.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent, and named where they are set")]
+pub(super) struct Done {
+    /// The archive it brought.
+    pub(super) fresh: Option<ArchiveId>,
+    /// Whether that is the job's now, whether on the disk for sure, if nothing went wrong.
+    pub(super) placed: bool,
+    pub(super) synced: bool,
+    /// Whether the job has none now.
+    pub(super) removed: bool,
+    /// Whether others may have been evicted.
+    pub(super) evicts: bool,
+    /// What went wrong.
+    pub(super) error: Option<Error>,
+}
+
+/// Sees to it that sled can't have its directory, nor move away what is there: opening it is most of a start.
+fn forbid_index(instance: &Path) {
+    fs::create_dir(instance).unwrap();
+    for name in ["index", "index.broken"] {
+        fs::write(instance.join(name), "not a directory").unwrap();
+    }
+}
+
+/// The store, its disk, and what it should hold.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) disk: Arc<Disk>,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) clock: Clock,
+    pub(super) settings: Settings,
+    pub(super) model: Model,
+    pub(super) readers: Vec<Reader>,
+    /// The archives that jobs had before the present step.
+    pub(super) before: BTreeMap<u64, Option<ArchiveId>>,
+    /// Whether something may lie about, as it couldn't be removed.
+    pub(super) strays: bool,
+    pub(super) trace: Vec<String>,
+    /// Whether it has an index.
+    pub(super) indexed: bool,
+    seeds: u64,
+}
+
+impl World {
+    pub(super) fn new(run: &Run) -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let disk = Arc::new(Disk::new(dir.path(), run.seed));
+        if !run.indexed {
+            forbid_index(&dir.path().join("test"));
+        }
+        Self {
+            settings: settings(dir.path(), run.budget),
+            dir,
+            disk,
+            store: None,
+            clock: Clock::manual(1_000_000),
+            model: Model::new(),
+            readers: Vec::new(),
+            before: BTreeMap::new(),
+            strays: false,
+            trace: Vec::new(),
+            indexed: run.indexed,
+            seeds: 0,
+        }
+    }
+
+    pub(super) fn store(&self) -> Arc<Store> {
+        Arc::clone(self.store.as_ref().unwrap())
+    }
+
+    pub(super) fn instance(&self) -> PathBuf {
+        self.dir.path().join("test")
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now().unix_seconds()
+    }
+
+    /// Whether an archive is too old to be found.
+    pub(super) fn is_expired(&self, made: &Made) -> bool {
+        self.now().saturating_sub(made.filled_at) >= self.settings.max_age.as_secs()
+    }
+
+    /// One step, and whether all is as it should be afterwards.
+    pub(super) async fn step(&mut self, step: Step) -> Check {
+        let mut dice = Dice::new(step.seed);
+        if let Deed::Restart(how) = step.deed {
+            return self.restart(how, step.fault, &mut dice).await;
+        }
+        self.before = self.model.jobs.iter().map(|(job, known)| (*job, known.live)).collect();
+        self.disk.plan(step.fault);
+        let done = self.act(step, &mut dice).await;
+        self.disk.plan(None);
+        let struck = self.disk.has_struck();
+        self.strays |= struck;
+        let done = done?;
+        self.trace.push(format!("  {:?}; {}", done.error, self.disk.changes().join(", ")));
+        self.settle(step.job, &done, struck)?;
+        if self.disk.is_stopped() {
+            return self.crash(step.job, &done, &mut dice).await;
+        }
+        self.compare()
+    }
+
+    async fn act(&mut self, Step { job, deed, .. }: Step, dice: &mut Dice) -> Check<Done> {
+        match deed {
+            Deed::Fill { length, told, end } => self.fill(job, length, told, end).await,
+            Deed::Begin { length, overtaken } => Ok(self.begin(job, length, overtaken)),
+            Deed::Put { from, to, put, reserve } => self.put(job, from..to, put, reserve).await,
+            Deed::Note => self.note(job).await,
+            Deed::Finish => self.finish(job).await,
+            Deed::Read { part, mapped } => self.read(job, part, mapped, dice).await,
+            Deed::Hold => self.hold(job).await,
+            Deed::Release => self.release().await,
+            Deed::Remove => {
+                self.store().remove(key(job), None).await;
+                Ok(Done { removed: true, ..Done::default() })
+            }
+            Deed::Wait(seconds) => {
+                self.clock.advance(std::time::Duration::from_secs(seconds));
+                Ok(Done::default())
+            }
+            Deed::SetClock(by) => {
+                self.clock.set_wall(self.now().saturating_add_signed(by));
+                Ok(Done::default())
+            }
+            Deed::Refuse(errno) => {
+                self.disk.refuse(errno);
+                Ok(Done::default())
+            }
+            Deed::Sweep => {
+                self.store().sweep();
+                Ok(Done::default())
+            }
+            Deed::Scrub(steps) => {
+                let mut scrub = Scrub::new(self.store(), Arc::default(), Share::percent(100).unwrap());
+                for _ in 0..steps {
+                    scrub.step();
+                }
+                Ok(Done::default())
+            }
+            Deed::Restart(_) => unreachable!(),
+        }
+    }
+
+    fn make(&mut self, job: u64, length: u64) -> Made {
+        self.seeds += 1;
+        let (seed, filled_at) = (self.seeds, self.now());
+        Made { job, seed, length, filled_at, parts: None, doubtful: BTreeSet::new(), spoilt: false }
+    }
+
+    fn record(made: &Made, id: ArchiveId, chunks: Vec<u128>) -> Record {
+        Record {
+            chunks,
+            length: made.length,
+            filled_at: made.filled_at,
+            ..record::tests::record(made.job, id.get(), 0)
+        }
+    }
+
+    async fn fill(&mut self, job: u64, length: u64, told: bool, end: End) -> Check<Done> {
+        let made = self.make(job, length);
+        let store = self.store();
+        let mut done = Done { evicts: true, ..Done::default() };
+        let draft = match store.draft(key(job), told.then_some(length)).await {
+            Ok(draft) => draft,
+            Err(error) => return Ok(Done { error: Some(error), ..done }),
+        };
+        done.fresh = Some(draft.id());
+        self.model.made.insert(draft.id(), made.clone());
+        let mut writer = draft.writer();
+        for piece in made.body().chunks(PIECE) {
+            if end == End::Rest && writer.written() > CHUNK {
+                break;
+            }
+            if let Err(error) = writer.write(piece) {
+                return Ok(Done { error: Some(error), ..done });
+            }
+        }
+        match end {
+            End::Broken => {}
+            End::Rest => {
+                let here = (0..to_u64(writer.sums().len())).collect();
+                let parts = Parts { noted: Clone::clone(&here), here, perhaps: None };
+                self.model.made.get_mut(&draft.id()).unwrap().parts = Some(parts);
+                let record = Self::record(&made, draft.id(), Vec::new());
+                done.error = store.rest(&draft, record, &writer, |place| place()).err();
+                done.placed = true;
+            }
+            End::Commit | End::Overtaken => {
+                let written = writer.finish(None).map_err(|error| error.to_string())?;
+                ensure!(written.length == length, "{} bytes were written of {length}", written.length);
+                let record = Self::record(&made, draft.id(), written.chunks);
+                let still = |place: &mut dyn FnMut()| {
+                    if end == End::Commit {
+                        place();
+                    }
+                };
+                done.error = store.commit(&draft, &record, still).err();
+                (done.placed, done.synced) = (end == End::Commit, true);
+            }
+        }
+        Ok(done)
+    }
+
+    fn begin(&mut self, job: u64, length: u64, overtaken: bool) -> Done {
+        let made = Made { parts: Some(Parts::default()), ..self.make(job, length) };
+        let mut done = Done { evicts: true, ..Done::default() };
+        let record = Self::record(&made, ArchiveId::new(0), vec![0; chunks_of(length)]);
+        let archive = match self.store().sparse(record) {
+            Ok(archive) => archive,
+            Err(error) => return Done { error: Some(error), ..done },
+        };
+        done.fresh = Some(archive.id());
+        self.model.made.insert(archive.id(), made);
+        done.error = self
+            .store()
+            .place(&archive, |place| {
+                if !overtaken {
+                    place();
+                }
+            })
+            .err();
+        done.placed = !overtaken;
+        done
+    }
+
+    /// The job's archive, if it is there and sparse; only one that has expired or is spoilt may be gone.
+    async fn sparse(&mut self, job: u64, done: &mut Done) -> Check<Option<Arc<Archive>>> {
+        let found = self.find(job, done).await?;
+        Ok(found.filter(|archive| self.model.made[&archive.id()].parts.is_some()))
+    }
+
+    async fn put(&mut self, job: u64, chunks: std::ops::Range<u64>, put: u64, reserve: bool) -> Check<Done> {
+        let mut done = Done::default();
+        let Some(archive) = self.sparse(job, &mut done).await? else { return Ok(done) };
+        done.evicts = true;
+        let made = self.model.made[&archive.id()].clone();
+        let body = body(made.seed, made.length);
+        let bytes = (chunks.start * CHUNK).min(made.length)..(chunks.end * CHUNK).min(made.length);
+        let Some(mut claim) = archive.claim(&bytes) else { return Ok(done) };
+        let missing = chunks.clone().find(|chunk| !made.parts.as_ref().unwrap().here.contains(chunk));
+        ensure!(
+            missing.map(|chunk| chunk * CHUNK) == Some(claim.bytes().start),
+            "{:?} was claimed and chunk {missing:?} is missing",
+            claim.bytes()
+        );
+        if reserve && let Err(error) = claim.reserve() {
+            return Ok(Done { error: Some(error), ..done });
+        }
+        for _ in 0..put {
+            let start = claim.bytes().start;
+            let chunk = start..start + claim.next_length();
+            if chunk.is_empty() {
+                break;
+            }
+            let [from, to] = [chunk.start, chunk.end].map(crate::num::to_usize);
+            if let Err(error) = claim.put(&body[from..to]) {
+                return Ok(Done { error: Some(error), ..done });
+            }
+            let made = self.model.made.get_mut(&archive.id()).unwrap();
+            made.doubtful.remove(&(start / CHUNK));
+            made.parts.as_mut().unwrap().here.insert(start / CHUNK);
+        }
+        Ok(done)
+    }
+
+    async fn note(&mut self, job: u64) -> Check<Done> {
+        let mut done = Done::default();
+        let Some(archive) = self.sparse(job, &mut done).await? else { return Ok(done) };
+        done.error = self.store().note(&archive).err();
+        let parts = self.model.parts(archive.id()).unwrap();
+        if done.error.is_none() {
+            (parts.noted, parts.perhaps) = (parts.here.clone(), None);
+        }
+        Ok(done)
+    }
+
+    /// Compares all chunks and makes it whole, as those do who fill.
+    async fn finish(&mut self, job: u64) -> Check<Done> {
+        let mut done = Done::default();
+        let Some(archive) = self.sparse(job, &mut done).await? else { return Ok(done) };
+        let made = self.model.made[&archive.id()].clone();
+        let all = made.parts.as_ref().unwrap().here == made.all();
+        ensure!(archive.begin_to_finish() == all, "it is finished with {:?} of it", made.parts);
+        if !all {
+            return Ok(done);
+        }
+        if archive.digest().is_err() {
+            archive.finish_later();
+            let lost = archive.present().unwrap();
+            let lost: Vec<u64> = (0..made.chunks()).filter(|chunk| !lost.has(*chunk)).collect();
+            ensure!(
+                lost.iter().all(|chunk| made.doubtful.contains(chunk)),
+                "sound chunks {lost:?} were lost"
+            );
+            let here = &mut self.model.parts(archive.id()).unwrap().here;
+            here.retain(|chunk| !lost.contains(chunk));
+            return Ok(done);
+        }
+        done.error = self.store().complete(&archive, Sha256::new([7; 32])).err();
+        let made = self.model.made.get_mut(&archive.id()).unwrap();
+        if archive.is_sparse() {
+            archive.finish_later();
+            made.parts.as_mut().unwrap().perhaps = Some(made.all());
+        } else {
+            made.parts = None;
+            self.model.job(job).perhaps.insert(archive.id());
+        }
+        let made = self.model.made.get_mut(&archive.id()).unwrap();
+        // What an `fsync` that failed should have brought to the disk may never get there.
+        made.doubtful = if done.error.is_some() { made.all() } else { BTreeSet::new() };
+        (done.fresh, done.placed, done.synced) = (Some(archive.id()), true, true);
+        Ok(done)
+    }
+
+    /// What a deed has changed is what it should have, and what went wrong had a reason.
+    fn settle(&mut self, job: u64, done: &Done, struck: bool) -> Check {
+        let stopped = self.disk.is_stopped();
+        match &done.error {
+            None => {}
+            Some(Error::Io { .. }) => ensure!(struck, "{:?} without a reason", done.error),
+            Some(Error::NoRoom(NoRoom::Budget { wanted, budget })) => {
+                let kept: u64 = self.readers.iter().map(|reader| reader.archive().bytes()).sum();
+                let sparse = self.model.live(job).filter(|(_, made)| made.parts.is_some());
+                let own = sparse.map_or(0, |(_, made)| made.length + CHUNK);
+                ensure!(wanted + kept + own > *budget, "no room for {wanted} of {budget} beside {kept}");
+            }
+            Some(error) => return Err(format!("{error} isn't to be expected")),
+        }
+        for other in JOBS {
+            let (before, now) = (self.model.jobs[&other].live, self.store().holds(key(other)));
+            if before != now {
+                let own = other == job && (now == done.fresh || now.is_none() && done.removed);
+                ensure!(own || now.is_none() && done.evicts, "job {other} has {now:?} after {before:?}");
+                if struck {
+                    self.model.job(other).left.extend(before);
+                }
+                self.model.moves(other, now);
+            }
+        }
+        let ok = done.error.is_none() && !stopped;
+        let live = self.model.jobs[&job].live;
+        ensure!(!(ok && done.placed) || live == done.fresh, "{:?} isn't there, but {live:?}", done.fresh);
+        ensure!(!done.removed || stopped || live.is_none(), "{live:?} is still there");
+        if let Some(fresh) = done.fresh.filter(|_| ok && done.placed && done.synced && !struck) {
+            self.model.is_sure(job, fresh);
+        }
+        Ok(())
+    }
+
+    pub(super) fn grant(&self, id: ArchiveId) -> crate::grant::Grant {
+        grant(id, self.clock.now())
+    }
+}

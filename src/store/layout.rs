@@ -58,10 +58,12 @@ impl Layout {
     /// the disk refused, before its name was on the disk.
     pub(super) fn make_shard(&self, key: Key) -> io::Result<()> {
         let number = shard_of(key);
-        if self.shards.lock().contains(&number) {
+        let shard = self.shard_at(number);
+        // Somebody may have taken it away.
+        if self.shards.lock().contains(&number) && shard.is_dir() {
             return Ok(());
         }
-        self.files.make_directory(&self.shard_at(number))?;
+        self.files.make_directory(&shard)?;
         self.files.sync_directory(&self.archives())?;
         self.shards.lock().insert(number);
         Ok(())

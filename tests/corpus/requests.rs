@@ -169,7 +169,10 @@ pub(crate) fn names(bytes: &[u8]) -> bool {
         assert_eq!(answer.len(), 1);
         renamed |= answer[&name] != value;
         if name == header::LOCATION && answer[&name] != value {
-            assert!(answer[&name].as_bytes().starts_with(b"http://larder.test:8080"), "{value:?}");
+            // A URL may leave its scheme to its reader.
+            let url = answer[&name].as_bytes();
+            let url = url.strip_prefix(b"http:").unwrap_or(url);
+            assert!(url.starts_with(b"//larder.test:8080"), "{value:?}");
         }
     }
     renamed
@@ -192,7 +195,7 @@ pub(crate) fn forwarding(bytes: &[u8]) -> bool {
         let one = |name: &str| {
             let values: Vec<_> = sent.get_all(name).iter().collect();
             assert_eq!(values.len(), 1, "{name}");
-            values[0].to_str().unwrap().to_owned()
+            String::from_utf8_lossy(values[0].as_bytes()).into_owned()
         };
         assert!(one("x-forwarded-for").ends_with("10.0.0.1"));
         assert_eq!(one("x-real-ip"), peer.client(&given_for(&given)).to_string());

@@ -76,8 +76,9 @@ impl Access {
 
     /// What holds from now on. Grants that were given are judged by it as well.
     pub fn change(&self, settings: Settings) {
+        // First what is remembered goes: not for a moment may it be judged by a longer time than it was given for.
+        self.grants.change(settings.ttl.max(settings.grace), self.clock.now());
         *self.settings.write() = settings;
-        self.grants.change(settings.ttl.max(settings.grace));
     }
 
     fn settings(&self) -> Settings {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Moment;
 use crate::grant::Grant;
@@ -35,6 +35,8 @@ pub(super) struct Grants {
     /// Length of `revoked`, so that the common case takes no lock.
     revocations: AtomicUsize,
     life: Arc<Life>,
+    /// When that was last made longer.
+    lengthened: RwLock<Option<Moment>>,
 }
 
 /// How long grants are remembered at most, milliseconds.
@@ -86,16 +88,19 @@ impl Grants {
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(Broom(Arc::clone(&life)))
             .build();
-        Self { cache, revoked: Mutex::default(), revocations: AtomicUsize::new(0), life }
+        let (revoked, revocations) = (Mutex::default(), AtomicUsize::new(0));
+        Self { cache, revoked, revocations, life, lengthened: RwLock::default() }
     }
 
-    /// Remembers grants for another time. If that is longer all go: revocations were kept for the shorter one only.
-    pub(super) fn change(&self, longest: Duration) {
+    /// Remembers grants for another time. If that is longer all go, and so does what is being asked now: revocations were
+    /// kept for the shorter one only.
+    pub(super) fn change(&self, longest: Duration, now: Moment) {
         let before = self.life.now();
-        self.life.set(longest);
         if longest > before {
+            *self.lengthened.write() = Some(now);
             self.cache.invalidate_all();
         }
+        self.life.set(longest);
     }
 
     /// Remembers a grant, and by which fingerprints it is revoked.
@@ -108,7 +113,9 @@ impl Grants {
     /// The grant remembered for a caller and question, unless something revoked it since its question was sent.
     pub(super) fn find(&self, asking: Fingerprint) -> Option<Arc<Grant>> {
         let entry = self.cache.get(&asking)?;
-        (!self.is_revoked(&entry)).then(|| Arc::clone(&entry.grant))
+        let asked_at = entry.grant.asked_at();
+        let outdated = self.lengthened.read().is_some_and(|at| is_not_after(asked_at, at));
+        (!outdated && !self.is_revoked(&entry)).then(|| Arc::clone(&entry.grant))
     }
 
     /// Forgets what is remembered for a caller and question: its last answer was no yes.
@@ -150,13 +157,13 @@ impl Grants {
         }
         let revoked = self.revoked.lock();
         let asked_at = entry.grant.asked_at();
-        // Two readings of the same instant can't be told apart: the revocation wins.
-        entry
-            .revoked_by
-            .iter()
-            .filter_map(|by| revoked.get(by))
-            .any(|at| *at == asked_at || !at.since(asked_at).is_zero())
+        entry.revoked_by.iter().filter_map(|by| revoked.get(by)).any(|at| is_not_after(asked_at, *at))
     }
+}
+
+/// Whether a question was sent before something happened. Two readings of the same instant can't be told apart: then too.
+fn is_not_after(asked_at: Moment, happened: Moment) -> bool {
+    happened == asked_at || !happened.since(asked_at).is_zero()
 }
 
 #[cfg(test)]
@@ -197,6 +204,22 @@ mod tests {
         }
         assert!(!grants.revoke(&[key.of([b"x".as_slice()])], clock.now()), "the caller must end all grants");
         assert!(grants.revoke(&[key.of([b"x".as_slice()])], clock.now()));
+    }
+
+    #[test]
+    fn what_was_asked_before_the_time_was_lengthened_is_not_remembered_whenever_its_answer_comes() {
+        let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
+        let asking = key.of([b"a".as_slice()]);
+        let grants = Grants::new(Duration::from_secs(30));
+        let before = grant(clock.now());
+        clock.advance(Duration::from_secs(1));
+        grants.change(Duration::from_secs(60), clock.now());
+        grants.insert(asking, before, vec![]);
+        assert!(grants.find(asking).is_none());
+        clock.advance(Duration::from_secs(1));
+        grants.insert(asking, grant(clock.now()), vec![]);
+        grants.change(Duration::from_secs(20), clock.now());
+        assert!(grants.find(asking).is_some(), "a shorter one ends nothing by itself");
     }
 
     #[test]

@@ -114,9 +114,9 @@ const CALL: Duration = Duration::from_secs(24 * 3600);
 /// work waits behind them.
 const QUESTIONS: usize = 64;
 
-/// Bytes read at once of an answer that is passed through. Some three times as much waits for a client that doesn't take
-/// it, and hundreds of such clients shall not fill memory.
-const THROUGH: usize = 64 << 10;
+/// Bytes read at once of an answer that is passed through: a file of 64 KiB and its head, which many servers write at once.
+/// Some three times as much waits for a client that doesn't take it, and hundreds of such clients shall not fill memory.
+const THROUGH: usize = 80 << 10;
 
 /// Bytes that GitLab may send ahead of one answer over a shared connection: 5 MB/s at a distance of 100 ms.
 const WINDOW: u32 = 512 << 10;

@@ -97,6 +97,8 @@ pub enum Led {
     Relay(Relayed, metrics::Fill),
     /// It is held by now, or some of it: look again.
     Joined,
+    /// It is arriving already, under another key.
+    Under(Arc<Flight>),
     /// His own request must be passed on as it is.
     Pass(metrics::Fill),
     /// GitLab couldn't be asked.
@@ -185,6 +187,28 @@ impl Fills {
         let _ = self.permits.acquire_many(all).await;
     }
 
+    /// A fill under another key of the very archive that GitLab speaks of, if that is proven.
+    pub fn under_way_as(&self, key: Key, seen: &Facts) -> Option<Arc<Flight>> {
+        let flights = self.flights.lock();
+        flights.values().find(|flight| flight.key() != key && flight.brings(seen)).map(Arc::clone)
+    }
+
+    /// Says which archive the fill of a key brings, or finds the one under another key that brings it already. Of two that
+    /// begin at once, one waits for the other.
+    fn announce(&self, key: Key, facts: &Facts) -> Option<Arc<Flight>> {
+        let flights = self.flights.lock();
+        let other = flights.values().find(|flight| flight.key() != key && flight.brings(facts));
+        if let (None, Some(own)) = (other, flights.get(&key)) {
+            own.announce(facts);
+        }
+        other.map(Arc::clone)
+    }
+
+    /// Whether a fill is under way for which some ref was asked.
+    pub fn is_ref_under_way(&self) -> bool {
+        self.flights.lock().keys().any(|key| key.job().is_none())
+    }
+
     /// Whether a fill for a key is under way.
     pub fn is_under_way(&self, key: Key) -> bool {
         self.flights.lock().contains_key(&key)
@@ -227,7 +251,10 @@ impl Fills {
         let asked = self.means.access.about_to_ask(leader.question.key);
         let opened = match self.open(&leader, known).await {
             Ok(opened) => opened,
-            Err((led, result)) => return self.end(flight, tell, *led, result),
+            Err((led, result)) => match *led {
+                Led::Under(other) => return Self::wait_for(flight, &other, tell).await,
+                led => return self.end(flight, tell, led, result),
+            },
         };
         let draft = match self.means.store.draft(leader.question.key, opened.facts.length).await {
             Ok(draft) => draft,
@@ -250,6 +277,14 @@ impl Fills {
         let _ = tell.send(Led::Growing(Arc::clone(&arrival), grant, opened.fresh()));
         flight.set(Stage::Growing(Arc::clone(&arrival)));
         self.pump(Arc::clone(flight), opened, draft, arrival, asked.epoch).await
+    }
+
+    /// Sends the leader, and whoever follows him, to the fill of another key, which doesn't wait for anyone's.
+    async fn wait_for(flight: &Flight, other: &Arc<Flight>, tell: oneshot::Sender<Led>) -> metrics::Fill {
+        flight.set(Stage::Under(Arc::clone(other)));
+        let _ = tell.send(Led::Under(Arc::clone(other)));
+        other.landed().await;
+        metrics::Fill::Joined
     }
 
     /// Counts an archive that isn't stored. What the disk has to do with it is said once, by the store.

@@ -26,6 +26,8 @@ pub enum Stage {
     Growing(Arc<Arrival>),
     /// All of it is here, and it is an archive; it is on its way to the store.
     Whole(Arc<Arrival>),
+    /// The archive arrives under another key.
+    Under(Arc<Flight>),
     /// It is over: what it brought is in the store, or lost.
     Landed,
     /// It brought no archive: whoever waited asks for himself.
@@ -40,11 +42,13 @@ pub enum Stage {
 pub struct Flight {
     key: Key,
     stage: watch::Sender<Stage>,
+    /// What GitLab said of it before its first byte.
+    announced: OnceLock<Facts>,
 }
 
 impl Flight {
     pub(super) fn new(key: Key) -> Self {
-        Self { key, stage: watch::Sender::new(Stage::Asking) }
+        Self { key, stage: watch::Sender::new(Stage::Asking), announced: OnceLock::new() }
     }
 
     pub(super) const fn key(&self) -> Key {
@@ -65,10 +69,25 @@ impl Flight {
                     arrival.draft.break_off_if_growing();
                     Stage::Landed
                 }
-                Stage::Whole(_) | Stage::Landed => Stage::Landed,
+                Stage::Whole(_) | Stage::Under(_) | Stage::Landed => Stage::Landed,
                 Stage::Ended { no_room } => Stage::Ended { no_room: *no_room },
             };
         });
+    }
+
+    pub(super) fn announce(&self, facts: &Facts) {
+        // Set once, by the one task that fills.
+        let _ = self.announced.set(facts.clone());
+    }
+
+    /// Whether it brings the archive that GitLab speaks of under another key: by its place, or by the digest that GitLab gave
+    /// for both, which nobody gets to the end of it without.
+    pub(super) fn brings(&self, seen: &Facts) -> bool {
+        let told = |facts: &Facts| facts.etag.as_ref().and_then(Etag::digest);
+        let same = |announced: &Facts| {
+            announced.proves(seen) || (told(seen).is_some() && told(announced) == told(seen))
+        };
+        self.announced.get().is_some_and(same)
     }
 
     /// Waits until it is known whether what arrives is an archive, and which: a moment after its last byte.

@@ -146,10 +146,13 @@ impl Fills {
         self.peek(opened, leader.takes_redirect).await
     }
 
-    /// Whether these bytes must be fetched: they are neither held under another key nor more than they are wanted for.
+    /// Whether these bytes must be fetched: they are neither held under another key, nor on their way, nor more than they are wanted for.
     async fn is_new(&self, leader: &Leader, facts: &Facts, known: Option<ArchiveId>) -> Result<(), Refused> {
         if self.means.store.join(leader.question.key, facts, known).await {
             return Err((Box::new(Led::Joined), Fill::Joined));
+        }
+        if let Some(other) = self.announce(leader.question.key, facts) {
+            return Err((Box::new(Led::Under(other)), Fill::Joined));
         }
         self.is_worth_it(leader, facts)
     }

@@ -115,6 +115,7 @@ impl Asking<'_> {
             Joined::Full | Joined::Refusing => Step::Pass(Outcome::NoRoom),
             Joined::Follow(flight) => self.follow(&flight).await,
             Joined::Lead(led) => match led.await {
+                Ok(Led::Under(flight)) => self.follow(&flight).await,
                 Ok(led) => self.lead(led),
                 // The fill's task died before it had a word for its leader.
                 Err(_) => Step::Pass(Outcome::NoRoom),
@@ -123,14 +124,19 @@ impl Asking<'_> {
     }
 
     /// Most archives that a ref leads to were fetched by job before. One question tells which it is, before a transfer
-    /// is begun only to be thrown away.
+    /// is begun only to be thrown away; and so it is while one is on its way for a ref.
     async fn is_held_elsewhere(&self) -> Option<Step> {
-        let first = self.question.class.is_by_ref() && self.known.is_none();
-        if !first || self.proxy.fills.is_under_way(self.question.key) {
+        let (fills, key) = (&self.proxy.fills, self.question.key);
+        let may_be = self.question.class.is_by_ref() || fills.is_ref_under_way();
+        if !may_be || self.known.is_some() || fills.is_under_way(key) {
             return None;
         }
         match self.proxy.access.inquire(&self.caller, &self.question).await {
-            Admission::Other(other) => self.is_held_as(&other).await.then_some(Step::Again),
+            Admission::Other(other) if self.is_held_as(&other).await => Some(Step::Again),
+            Admission::Other(other) => {
+                let flight = fills.under_way_as(key, &other.facts)?;
+                Some(self.follow(&flight).await)
+            }
             admission => Some(self.turned(admission).await),
         }
     }
@@ -254,7 +260,7 @@ impl Asking<'_> {
                 self.growing(&arrival, Granted { grant, said: Some(said) }, Outcome::Stored)
             }
             Led::Relay(relayed, why) => (outcome(why), answer::relayed(relayed)).into(),
-            Led::Joined => Step::Again,
+            Led::Joined | Led::Under(_) => Step::Again,
             Led::Pass(why) => Step::Pass(outcome(why)),
             Led::Failed(error) => (Outcome::Refused, answer::failed(&error)).into(),
         }
@@ -264,6 +270,7 @@ impl Asking<'_> {
     async fn follow(&self, flight: &Arc<Flight>) -> Step {
         match flight.answered().await {
             Stage::Growing(arrival) | Stage::Whole(arrival) => self.join(flight, &arrival).await,
+            Stage::Under(other) => Box::pin(self.follow(&other)).await,
             Stage::Landed => Step::Again,
             Stage::Ended { no_room: true } => Step::Pass(Outcome::NoRoom),
             Stage::Ended { no_room: false } | Stage::Asking => self.inquire().await,

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use gitlab_standin::{Archive, Class, Etag, JobId, JobStatus, Level, Member, PipelineStatus, Storage};
+use gitlab_standin::{
+    Archive, Class, Effect, Etag, Fault, Gate, JobId, JobStatus, Level, Member, PipelineStatus, Seen, Storage,
+};
 use http::Method;
 use larder::config::Config;
 
 use crate::scene::{MODES, Scene, archive, come_to};
-use crate::support::{Reply, get, send};
+use crate::support::{Reply, get, open, send};
 
 const LOCAL_OLD: Storage = Storage::Local { etag: Etag::Weak };
 
@@ -358,4 +360,72 @@ async fn many_who_ask_by_ref_at_once_share_one_transfer() {
         assert!(got.iter().all(|right| *right), "{storage:?}");
         assert_eq!(branch.transfers(), 1, "{storage:?}");
     }
+}
+
+/// Modes in which GitLab says of what it sends whether it is the same archive, by ref and by job.
+const TOLD: [Storage; 2] =
+    [Storage::Local { etag: Etag::Sha256 }, Storage::Redirect { job_id_in_path: false }];
+
+#[tokio::test]
+async fn a_ref_and_its_job_share_a_transfer_that_is_under_way() {
+    for storage in TOLD {
+        for ref_first in [false, true] {
+            let branch = Branch::with(storage, archive(3 << 20, 3), asking_each_time).await;
+            let expected = archive(3 << 20, 3).bytes().unwrap();
+            let job = branch.by_job(branch.job);
+            let urls = if ref_first { [branch.url(ARCHIVE), job] } else { [job, branch.url(ARCHIVE)] };
+            let gate = Gate::new();
+            let whole = |seen: &Seen| seen.header("range").is_none();
+            let slow = Fault::new(Effect::Slow(gate.clone())).when(whole).once();
+            branch.scene.gitlab.fault(if elsewhere(storage) { slow.on_store() } else { slow });
+            gate.release(100_000);
+            let mut under_way = Vec::new();
+            for (url, cache) in urls.iter().zip(["larder; fwd=miss; stored", "larder; fwd=miss; collapsed"]) {
+                let fields = [("private-token", branch.scene.token.as_str())];
+                let exchange = open(Method::GET, url, &fields, "").await.expect("a head");
+                assert_eq!(exchange.fields["cache-status"], cache, "{storage:?} ref first: {ref_first}");
+                under_way.push(exchange);
+            }
+            gate.open();
+            for exchange in under_way {
+                let reply = exchange.rest().await;
+                assert!(reply.whole && reply.body == expected, "{storage:?} ref first: {ref_first}");
+            }
+            assert_eq!(branch.transfers(), 1, "{storage:?} ref first: {ref_first}");
+            branch.scene.larder.stored(1).await;
+            for url in &urls {
+                assert_eq!(branch.get_as(url, &branch.scene.token).await.cache(), "larder; hit", "{url}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_routes_at_once_are_one_transfer_where_that_is_proven() {
+    for storage in TOLD {
+        let branch = Branch::with(storage, archive(8 << 20, 3), |_| ()).await;
+        let expected = archive(8 << 20, 3).bytes().unwrap();
+        let (_, running) = branch.scene.gitlab.running_job(branch.scene.project, branch.scene.alice);
+        let cookie = format!("_gitlab_session={}", branch.scene.gitlab.session(branch.scene.alice));
+        let web = format!("/group/project/-/jobs/{}/artifacts/download", branch.job);
+        let routes = [
+            (branch.by_job(branch.job), "private-token", branch.scene.token.clone()),
+            (branch.url(ARCHIVE), "private-token", branch.scene.token.clone()),
+            (branch.scene.api(&format!("/jobs/{}/artifacts", branch.job)), "job-token", running),
+            (format!("{}{web}", branch.scene.larder.url()), "cookie", cookie),
+        ];
+        // The runner's route gives no digest: what it leads isn't known to be the ref's before it is here.
+        let routes = if elsewhere(storage) { &routes[..] } else { &routes[..2] };
+        let asking = (0..40).map(|n| {
+            let ((url, name, value), expected) = (routes[n % routes.len()].clone(), expected.clone());
+            async move { get(&url, &[(name, &*value)]).await.body == expected }
+        });
+        let got = asking.collect::<tokio::task::JoinSet<bool>>().join_all().await;
+        assert!(got.iter().all(|right| *right), "{storage:?}");
+        assert_eq!(branch.scene.larder.count("larder_fills_total{result=\"stored\"}"), 1, "{storage:?}");
+    }
+}
+
+fn elsewhere(storage: Storage) -> bool {
+    matches!(storage, Storage::Redirect { .. })
 }

@@ -288,7 +288,12 @@ impl Shared {
             Standing::News if shelved.unchecked.awaits(key) => {}
             Standing::News | Standing::Shelved | Standing::Coming => return Adoption::Known,
         }
-        if shelved.shelf.find(key).is_some_and(|other| age(&other) > age(&slot)) {
+        // Of a sparse one and a whole one of one second nobody knows which came later: the whole one is worth more.
+        let is_newer = |other: Slot| {
+            let is_sparse = shelved.partial.contains(&other.id);
+            if is_sparse { other.filled_at > slot.filled_at } else { age(&other) > age(&slot) }
+        };
+        if shelved.shelf.find(key).is_some_and(is_newer) {
             return Adoption::Unwanted;
         }
         let replaced = shelved.shelf.adopt(key, slot);

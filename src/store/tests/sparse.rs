@@ -248,6 +248,29 @@ async fn a_record_that_was_being_written_when_larder_was_killed_is_removed() {
 }
 
 #[tokio::test]
+async fn a_whole_archive_stays_though_a_sparse_one_of_the_same_second_was_left() {
+    // Names are random, and one of them is the greater.
+    for _ in 0..10 {
+        let mut case = Case::new();
+        let layout = case.bench().shared_layout();
+        case.begin(1);
+        case.fetch(1, 0, 1, 1).await;
+        case.note(1).await;
+        let sparse = case.store().holds(key(1)).unwrap();
+        let files = [layout.partial_zip(key(1), sparse), layout.partial_rec(key(1), sparse)];
+        let left = files.each_ref().map(|file| fs::read(file).unwrap());
+        let whole = case.bench().fill(1, &pattern(1000)).await.unwrap().id();
+        // The power failed before their names were gone from the disk.
+        for (file, left) in files.iter().zip(left) {
+            fs::write(file, left).unwrap();
+        }
+        case.bench = case.bench.take().map(|bench| reopen(bench, case.dir.path()));
+        assert_eq!(case.store().holds(key(1)), Some(whole));
+        assert!(files.iter().all(|file| !file.exists()));
+    }
+}
+
+#[tokio::test]
 async fn a_beginning_that_is_kept_closes_the_archive_in_whose_place_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::new(dir.path(), ROOM);

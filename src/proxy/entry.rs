@@ -112,12 +112,15 @@ struct Description {
 impl Asking<'_> {
     /// Lets one at a time be the first to want a file of an archive; the others wait for him, once.
     pub(super) async fn turn(&mut self) -> Turn {
-        if self.waited || !begins_archives(self.proxy, self.exchange) {
+        let (firsts, key) = (&self.proxy.firsts, self.question.key);
+        if !begins_archives(self.proxy, self.exchange) {
             return Turn::Now(None);
         }
-        let first = self.proxy.firsts.be(self.question.key).await;
-        self.waited = true;
-        first.map_or(Turn::Waited, |first| Turn::Now(Some(first)))
+        if std::mem::replace(&mut self.waited, true) {
+            // The one before came to nothing; perhaps this one does better.
+            return Turn::Now(firsts.take(key).ok());
+        }
+        firsts.be(key).await.map_or(Turn::Waited, |first| Turn::Now(Some(first)))
     }
 
     pub(super) async fn entry(&self, found: Option<Arc<Archive>>) -> Step {

@@ -43,7 +43,8 @@ impl Firsts {
         None
     }
 
-    fn take(self: &Arc<Self>, key: Key) -> Result<First, watch::Receiver<()>> {
+    /// Is first for a key, or learns who is.
+    pub(super) fn take(self: &Arc<Self>, key: Key) -> Result<First, watch::Receiver<()>> {
         let mut under_way = self.under_way.lock();
         if let Some(other) = under_way.get(&key) {
             return Err(other.clone());

@@ -153,3 +153,52 @@ async fn a_file_has_its_tag_once_all_of_its_archive_is_here() {
         assert_eq!(get(&entry(&scene, "small"), &fields).await.status, 304, "{storage:?}");
     }
 }
+
+#[tokio::test]
+async fn many_who_ask_for_cold_files_at_once_cost_one_of_them_and_the_archives_part() {
+    for storage in MODES {
+        let scene = Scene::start(storage, files()).await;
+        let asking = (0..32).map(|n| {
+            let (name, expected) =
+                if n % 2 == 0 { ("long", bytes(3, LONG)) } else { ("small", bytes(1, 10_000)) };
+            let (url, token) = (entry(&scene, name), scene.token.clone());
+            async move {
+                let reply = get(&url, &[("private-token", &*token)]).await;
+                reply.whole && reply.body == expected
+            }
+        });
+        let got = asking.collect::<tokio::task::JoinSet<bool>>().join_all().await;
+        assert!(got.iter().all(|right| *right), "{storage:?}");
+        let (moved, long) = (scene.gitlab.counters().artifact_bytes(), u64::try_from(LONG).unwrap());
+        // Each part is rounded to whole MiB.
+        assert!(moved <= 2 * long + (6 << 20), "{storage:?}: {moved}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_another_ones_file_goes_on_when_that_one_is_refused_or_leaves() {
+    for storage in MODES {
+        for leaves in [false, true] {
+            let scene = Scene::start(storage, files()).await;
+            let stranger = scene.stranger();
+            let gate = Gate::new();
+            scene
+                .gitlab
+                .fault(Fault::new(Effect::Hold(gate.clone())).on(Class::JobEntry).carrying(&*stranger));
+            let (url, token) = (entry(&scene, "small"), stranger.clone());
+            let first = tokio::spawn(async move { get(&url, &[("private-token", &*token)]).await.status });
+            gate.arrived(1).await;
+            let (url, token) = (entry(&scene, "small"), scene.token.clone());
+            let second = tokio::spawn(async move { get(&url, &[("private-token", &*token)]).await });
+            scene.fence().await;
+            if leaves {
+                first.abort();
+            } else {
+                gate.open();
+            }
+            let second = at_once(async { second.await.unwrap() }, "the second").await;
+            assert!(second.body == bytes(1, 10_000), "{storage:?} leaves: {leaves}");
+            gate.open();
+        }
+    }
+}

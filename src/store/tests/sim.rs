@@ -37,7 +37,7 @@ use step::{Deed, End, How, Run, Step};
 use world::World;
 
 /// Runs of a plain `cargo test`.
-const RUNS: u64 = 1_000;
+const RUNS: u64 = 2_000;
 
 /// Runs spent on making one that fails shorter.
 const CUTS: usize = 200;

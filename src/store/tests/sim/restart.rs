@@ -98,7 +98,7 @@ impl World {
             self.decay(&mut findable, dice);
         }
         self.without_what_has_nothing(how, &mut findable);
-        self.strays = false;
+        (self.strays, self.evicted) = (false, false);
         let mut plan = fault;
         while !self.open(plan.take(), &findable, dice).await? {
             self.disk.start();
@@ -167,6 +167,7 @@ impl World {
             }
         }
         ensure!((0..STEPS).any(|_| !store.check_some()), "the files are looked at without end");
+        self.evicted |= store.totals().evicted > 0;
         drop(store);
         self.disk.plan(None);
         self.strays |= self.disk.has_struck();
@@ -183,10 +184,9 @@ impl World {
         let may_be_gone =
             |id: &ArchiveId| self.model.made[id].spoilt || self.is_expired(&self.model.made[id]);
         // What a power cut has brought back counts as well, and something may have to go for it.
-        let totals = self.store().totals();
         let known = self.model.jobs.values().flat_map(|job| job.perhaps.iter().chain(&job.sure));
         let most = known.map(|id| self.model.made[id].length + RECORDS).sum::<u64>();
-        let evicted = totals.evicted > 0 && most > self.settings.max_size;
+        let evicted = self.evicted && most > self.settings.max_size;
         let gone = |id: &ArchiveId| may_be_gone(id) || evicted;
         let gone = now.is_none() && findable.iter().flatten().any(gone);
         ensure!(gone || findable.contains(&now), "job {job} has {now:?} and may have {findable:?}");

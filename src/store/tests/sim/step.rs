@@ -54,8 +54,10 @@ pub(super) enum Deed {
         reserve: bool,
     },
     Note,
-    /// Makes a sparse archive whole.
-    Finish,
+    /// Makes a sparse archive whole, after putting in what is missing, or if nothing is.
+    Finish {
+        fetch: bool,
+    },
     /// Reads a part, or all; what is damaged is mended.
     Read {
         part: bool,
@@ -107,7 +109,9 @@ impl Run {
 fn step(dice: &mut Dice) -> Step {
     let job = dice.pick(&[JOBS[0], JOBS[0], JOBS[1], JOBS[2], JOBS[3]]);
     let deed = deed(dice);
-    let fault = dice.once_in(4).then(|| (dice.below(1 + dice.clone().below(14)), fault(dice)));
+    // Of the changes that a commit makes, some twelve, or one of those that all deeds begin with.
+    let most = dice.pick(&[4, 14]);
+    let fault = dice.once_in(4).then(|| (dice.below(most), fault(dice)));
     Step { job, deed, fault, seed: dice.roll() }
 }
 
@@ -122,7 +126,7 @@ fn deed(dice: &mut Dice) -> Deed {
         28..36 => Deed::Begin { length: sparse_length(dice), overtaken: dice.once_in(8) },
         36..50 => put(dice),
         50..56 => Deed::Note,
-        56..62 => Deed::Finish,
+        56..62 => Deed::Finish { fetch: dice.once_in(2) },
         62..74 => Deed::Read { part: dice.once_in(2), mapped: dice.once_in(2) },
         74..77 => Deed::Hold,
         77..79 => Deed::Release,
@@ -151,7 +155,7 @@ fn fill(dice: &mut Dice) -> Deed {
 
 /// Mostly of two chunks, one of them short.
 fn sparse_length(dice: &mut Dice) -> u64 {
-    dice.pick(&[3_000, 50_000, CHUNK + 10, CHUNK + 10_000, 2 * CHUNK + 300])
+    dice.pick(&[3_000, 3_000, 50_000, CHUNK + 10, CHUNK + 10_000, 2 * CHUNK + 300])
 }
 
 /// Mostly a short last chunk.

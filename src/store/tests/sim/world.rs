@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) before: BTreeMap<u64, Option<ArchiveId>>,
     /// Whether something may lie about, as it couldn't be removed.
     pub(super) strays: bool,
+    /// Whether something was evicted since the last end.
+    pub(super) evicted: bool,
     pub(super) trace: Vec<String>,
     /// Whether it has an index.
     pub(super) indexed: bool,
@@ -86,6 +88,7 @@ impl World {
             readers: Vec::new(),
             before: BTreeMap::new(),
             strays: false,
+            evicted: false,
             trace: Vec::new(),
             indexed: run.indexed,
             seeds: 0,
@@ -136,7 +139,15 @@ impl World {
             Deed::Begin { length, overtaken } => Ok(self.begin(job, length, overtaken)),
             Deed::Put { from, to, put, reserve } => self.put(job, from..to, put, reserve).await,
             Deed::Note => self.note(job).await,
-            Deed::Finish => self.finish(job).await,
+            Deed::Finish { fetch } => {
+                let fetched =
+                    if fetch { self.put(job, 0..CHUNK, u64::MAX, true).await? } else { Done::default() };
+                if fetched.error.is_some() || fetched.removed {
+                    Ok(fetched)
+                } else {
+                    self.finish(job, fetched).await
+                }
+            }
             Deed::Read { part, mapped } => self.read(job, part, mapped, dice).await,
             Deed::Hold => self.hold(job).await,
             Deed::Release => self.release().await,
@@ -265,7 +276,8 @@ impl World {
         done.evicts = true;
         let made = self.model.made[&archive.id()].clone();
         let body = body(made.seed, made.length);
-        let bytes = (chunks.start * CHUNK).min(made.length)..(chunks.end * CHUNK).min(made.length);
+        let bytes = (chunks.start.saturating_mul(CHUNK)).min(made.length)
+            ..(chunks.end.saturating_mul(CHUNK)).min(made.length);
         let Some(mut claim) = archive.claim(&bytes) else { return Ok(done) };
         let missing = chunks.clone().find(|chunk| !made.parts.as_ref().unwrap().here.contains(chunk));
         ensure!(
@@ -305,8 +317,7 @@ impl World {
     }
 
     /// Compares all chunks and makes it whole, as those do who fill.
-    async fn finish(&mut self, job: u64) -> Check<Done> {
-        let mut done = Done::default();
+    async fn finish(&mut self, job: u64, mut done: Done) -> Check<Done> {
         let Some(archive) = self.sparse(job, &mut done).await? else { return Ok(done) };
         let made = self.model.made[&archive.id()].clone();
         let all = made.parts.as_ref().unwrap().here == made.all();
@@ -349,7 +360,8 @@ impl World {
             None => {}
             Some(Error::Io { .. }) => ensure!(struck, "{:?} without a reason", done.error),
             Some(Error::NoRoom(NoRoom::Budget { wanted, budget })) => {
-                let kept: u64 = self.readers.iter().map(|reader| reader.archive().bytes()).sum();
+                let kept: u64 =
+                    self.readers.iter().map(|reader| reader.archive().record().length + CHUNK).sum();
                 let sparse = self.model.live(job).filter(|(_, made)| made.parts.is_some());
                 let own = sparse.map_or(0, |(_, made)| made.length + CHUNK);
                 ensure!(wanted + kept + own > *budget, "no room for {wanted} of {budget} beside {kept}");

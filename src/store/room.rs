@@ -80,7 +80,8 @@ impl Shared {
         Self { layout, mode, limits, index, shelf, hot, closing, noting: Mutex::default(), disk }
     }
 
-    /// Opens an archive, or finds it open. One that isn't what its record says is dropped.
+    /// Opens an archive, or finds it open. One that isn't what its record says is dropped; one that can't be read now, for
+    /// want of descriptors for example, stays.
     pub(super) fn open(self: &Arc<Self>, key: Key, slot: Slot) -> Option<Arc<Archive>> {
         let open = self.shelf.lock().open.get(&slot.id).and_then(Weak::upgrade);
         if let Some(open) = open {
@@ -101,6 +102,10 @@ impl Shared {
                 let open = other.or_else(|| placed.then_some(archive))?;
                 self.hot.insert(key, Arc::clone(&open));
                 Some(open)
+            }
+            Err(error) if error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%key, %error, "an archive in the store can't be used now");
+                None
             }
             Err(error) => {
                 tracing::warn!(%key, %error, "an archive in the store can't be used and is dropped");

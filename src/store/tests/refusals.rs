@@ -74,6 +74,25 @@ async fn a_refusal_at_each_step_leaves_nothing_and_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn an_archive_that_cannot_be_read_now_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    let zip = bench.shared_layout().zip(key(1), bench.fill(1, &pattern(1000)).await.unwrap().id());
+    bench.store.close();
+    drop(bench);
+    let bench = Bench::unchecked(dir.path(), 100 << 20);
+    let aside = zip.with_extension("aside");
+    fs::rename(&zip, &aside).unwrap();
+    // Too many links: an error like that of too many open files.
+    std::os::unix::fs::symlink(&zip, &zip).unwrap();
+    assert_eq!(bench.read(1).await, None);
+    fs::rename(&aside, &zip).unwrap();
+    assert_eq!(bench.read(1).await, Some(pattern(1000)));
+    fs::remove_file(&zip).unwrap();
+    drop(bench);
+}
+
+#[tokio::test]
 async fn a_disk_that_takes_no_file_costs_no_stored_archive() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::new(dir.path(), 1_500_000);

@@ -99,7 +99,7 @@ impl Reader<'_> {
         let url = self.read(&keys::UPSTREAM_URL);
         let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
         let (tls, proxy) = (self.tls(), self.proxy());
-        let storage_ca_file = self.read(&keys::UPSTREAM_STORAGE_CA_FILE);
+        let storage_ca_file = self.read(&keys::STORAGE_CA_FILE);
         let http2 = self.read(&keys::UPSTREAM_HTTP2);
         let storage_hosts = self.read(&keys::UPSTREAM_STORAGE_HOSTS);
         let connect_timeout = self.read(&keys::UPSTREAM_CONNECT_TIMEOUT);

@@ -192,9 +192,6 @@ keys! {
     UPSTREAM_TLS_KEY: PathBuf = read::path,
         key("upstream.tls.key", Optional("/etc/larder/client.key"), "the path of a PEM file, together with upstream.tls.cert",
             "The key of upstream.tls.cert.");
-    UPSTREAM_STORAGE_CA_FILE: PathBuf = read::path,
-        key("upstream.storage_ca_file", Optional("/etc/larder/storage-ca.pem"), "the path of a PEM file",
-            "Certificates trusted for the object store alone, besides those above.");
     UPSTREAM_HTTP2: Http2 = |raw| read::choice(raw,
             &[("auto", Http2::Auto), ("off", Http2::Off), ("prior-knowledge", Http2::PriorKnowledge)]),
         key("upstream.http2", Default("auto"), "\"auto\", \"off\" or \"prior-knowledge\"",
@@ -232,6 +229,10 @@ keys! {
         key("upstream.max_connections", Default("4096"), "a whole number from 1 to 1000000",
             "Requests under way to GitLab at once; as many more wait in order for up to connect_timeout. Runners that wait for a job count apart.",
         ).shaped(Shape::Number);
+
+    STORAGE_CA_FILE: PathBuf = read::path,
+        key("storage.ca_file", Optional("/etc/larder/storage-ca.pem"), "the path of a PEM file",
+            "Certificates trusted for the object store alone, besides the system's and upstream.ca_file.");
 
     CACHE_DIR: PathBuf = read::path,
         key("cache.dir", Default("/var/cache/larder"), "the path of a directory",

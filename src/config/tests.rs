@@ -40,7 +40,6 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.tls.insecure", &["true", "false"], &["1", "yes", "True", ""]),
     ("upstream.tls.cert", &["/etc/c.pem"], &[""]),
     ("upstream.tls.key", &["/etc/c.key"], &[""]),
-    ("upstream.storage_ca_file", &["/etc/s.pem", "s.pem"], &[""]),
     ("upstream.http2", &["auto", "off", "prior-knowledge"], &["", "on", "true", "h2c"]),
     (
         "upstream.proxy",
@@ -63,6 +62,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.answer_timeout", &["60s"], &["0s"]),
     ("upstream.resume_timeout", &["60s", "0s"], &["-1s"]),
     ("upstream.max_connections", &["1", "1000000"], &["0", "1000001", "many"]),
+    ("storage.ca_file", &["/etc/s.pem", "s.pem"], &[""]),
     ("cache.dir", &["/srv/larder", "relative/\"dir\""], &["", "a\0b"]),
     (
         "cache.max_size",

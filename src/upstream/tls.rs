@@ -65,7 +65,7 @@ pub(super) fn for_storage(
     mut roots: RootCertStore,
     ca_file: Option<&Path>,
 ) -> Result<ClientConfig, TlsError> {
-    add_file(&mut roots, "upstream.storage_ca_file", ca_file)?;
+    add_file(&mut roots, "storage.ca_file", ca_file)?;
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
 }
 

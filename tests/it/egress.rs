@@ -112,8 +112,8 @@ async fn certificates_that_can_not_be_used_keep_larder_from_starting() {
         (tls(path("cert"), path("other")), None, "can't be used together"),
         (tls(path("gone"), path("key")), None, "upstream.tls.cert "),
         (tls(path("cert"), path("cert")), None, "upstream.tls.key "),
-        (tls(None, None), path("key"), "upstream.storage_ca_file "),
-        (tls(None, None), path("gone"), "upstream.storage_ca_file "),
+        (tls(None, None), path("key"), "storage.ca_file "),
+        (tls(None, None), path("gone"), "storage.ca_file "),
     ] {
         let dir = dir();
         let config = crate::support::config("https://gitlab.test", dir.path());

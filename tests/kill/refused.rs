@@ -134,6 +134,8 @@ fn holds(town: &Town, disk: Disk) {
     assert_eq!(town.check(&larder, *held, one), STORED, "{what}");
     while larder.metric("larder_fills_total{result=\"stored\"}").as_deref() != Some("1") {}
     assert_eq!(larder.metric("larder_store_writable").as_deref(), Some("1"), "{what}");
+    // The index is open by then.
+    while larder.metric("larder_store_shards_unchecked").as_deref() != Some("0") {}
 
     refuse();
     let first = town.check(&larder, *cold, other);

@@ -422,6 +422,8 @@ async fn all_routes_at_once_are_one_transfer_where_that_is_proven() {
         });
         let got = asking.collect::<tokio::task::JoinSet<bool>>().join_all().await;
         assert!(got.iter().all(|right| *right), "{storage:?}");
+        // The last client may have all of it before it is stored.
+        branch.scene.larder.stored(1).await;
         assert_eq!(branch.scene.larder.count("larder_fills_total{result=\"stored\"}"), 1, "{storage:?}");
     }
 }

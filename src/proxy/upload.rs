@@ -43,7 +43,8 @@ impl Upload {
     ///
     /// A call of gRPC may say nothing for as long as its connection lives.
     pub(super) fn new(inner: Incoming, fields: &HeaderMap, least: Least, shared: bool) -> Self {
-        let sender = if content::is_grpc(fields) { None } else { Paced::new(least) };
+        // Over HTTP/1 there is no such call, and its type would be a way around `server.min_rate`.
+        let sender = if shared && content::is_grpc(fields) { None } else { Paced::new(least) };
         Self { inner: Some(inner), sending: !expects(fields), done: false, shared, sender }
     }
 }

@@ -112,7 +112,13 @@ async fn a_client_that_takes_nothing_of_one_answer_is_let_go_by_tls_and_http2() 
 #[tokio::test]
 async fn a_body_that_does_not_come_is_refused_with_408() {
     let (_gitlab, larder) = strict().await;
-    for (count, head) in ["Content-Length: 1000", "Transfer-Encoding: chunked"].iter().enumerate() {
+    let heads = [
+        "Content-Length: 1000",
+        "Transfer-Encoding: chunked",
+        // No call of gRPC comes by HTTP/1.
+        "Content-Length: 1000\r\nContent-Type: application/grpc",
+    ];
+    for (count, head) in heads.iter().enumerate() {
         let mut wire = Wire::to(larder.address).await;
         wire.send(format!("POST /sink HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n3\r\n").as_bytes()).await;
         let answer = wire.answer(false).await;

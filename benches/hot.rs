@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use larder::app::App;
-use larder::clock::Clock;
+use larder::base::clock::Clock;
 use larder::config::{self, File, Sources};
 use larder::store::ReadMode;
 use tempfile::TempDir;

@@ -17,15 +17,17 @@ use gitlab_standin::Member as Zipped;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use larder::access::{Caller, Epochs};
-use larder::archive::{Directory, Entry, Member, ReadAt, gzip};
-use larder::clock::Clock;
-use larder::fields::Kept;
-use larder::grant::judge::{self, Condition};
-use larder::grant::{Answer, Etag, Facts, Grant, Opening, StorageRules, Verdict};
-use larder::key::{ArchiveId, JobId, Key};
-use larder::route::{Class, Line, Question, Route};
-use larder::secret::Fingerprinter;
+use larder::base::clock::Clock;
+use larder::base::key::{ArchiveId, JobId, Key};
+use larder::base::secret::Fingerprinter;
+use larder::gitlab::grant::judge::{self, Condition};
+use larder::gitlab::grant::{Answer, AskedPath, Facts, Grant, Opening, StorageRules, Verdict};
+use larder::gitlab::route::{Class, Question, RequestLine, Route};
+use larder::http::Etag;
+use larder::http::fields::Kept;
+use larder::http::hop::{Peer, Way};
 use larder::store::Record;
+use larder::zip::{Directory, Entry, Member, ReadAt, gzip};
 
 const ARCHIVE: &str = "/api/v4/projects/group%2Fsub%2Fproject/jobs/4242424242/artifacts";
 const RUNNER: &str = "/api/v4/jobs/4242424242/artifacts?direct_download=true";
@@ -33,7 +35,7 @@ const OTHER: &str = "/group/sub/project/-/pipelines/4242?scope=finished&page=2";
 const LENGTH: u64 = 100 << 20;
 
 fn read(target: &PathAndQuery) -> Route {
-    Route::of("", Line { method: &Method::GET, target, has_body: false })
+    Route::of("", RequestLine { method: &Method::GET, target, has_body: false })
 }
 
 fn question() -> Question {
@@ -53,11 +55,13 @@ fn caller() -> Caller {
     ] {
         fields.insert(name, HeaderValue::from_static(value));
     }
-    Caller::new(Arc::new(fields), IpAddr::V4(Ipv4Addr::LOCALHOST))
+    let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), trusted: false, secure: false };
+    let way = Way::of(peer, peer.address, &fields);
+    Caller::new(Arc::new(fields), way)
 }
 
 fn rules() -> StorageRules {
-    StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None }
+    StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), external: None, hosts: None }
 }
 
 fn facts() -> Facts {
@@ -66,7 +70,7 @@ fn facts() -> Facts {
         object: None,
         length: Some(LENGTH),
         modified: Some(1_800_000_000),
-        tail: Some(vec![7; 1024]),
+        tail: Some(vec![7; 1024].into()),
         sha256: None,
     }
 }
@@ -88,7 +92,9 @@ fn grant(criterion: &mut Criterion) {
     group.bench_function("fingerprint", |bencher| {
         bencher.iter(|| black_box(&caller).asking(&key, black_box(&question)));
     });
-    let Opening::Body(yes, _) = judge::open(StatusCode::OK, &HeaderMap::new(), &rules(), None) else {
+    let Opening::Body(yes, _) =
+        judge::open(StatusCode::OK, &HeaderMap::new(), &rules(), AskedPath::default())
+    else {
         panic!("a body")
     };
     let (epochs, clock, archive) = (Epochs::default(), Clock::system(), ArchiveId::new(1));
@@ -118,8 +124,9 @@ fn judgement(criterion: &mut Criterion) {
         let (fields, body) = (fields_of(fields), vec![7; 1024]);
         let answer = Answer { status, fields: &fields, body: Some(&body) };
         let asked = Condition::about(Some(held));
-        let own = Some("larder.example.com:8080");
-        let judge = || judge::judge(Some(black_box(held)), &asked, answer, &rules, own);
+        let sent =
+            AskedPath { own: Some("larder.example.com:8080"), path: "/api/v4/projects/7/jobs/42/artifacts" };
+        let judge = || judge::judge(Some(black_box(held)), &asked, answer, &rules, sent);
         assert!(matches!(judge(), Verdict::Yes(..)), "{name}");
         group.bench_function(name, |bencher| bencher.iter(judge));
     }
@@ -130,8 +137,11 @@ fn fields_of(pairs: &[(header::HeaderName, String)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
 }
 
-fn object(away: &[(header::HeaderName, String)], rules: &StorageRules) -> Option<larder::grant::ObjectPath> {
-    Some(rules.location(&fields_of(away), None)?.object())
+fn object(
+    away: &[(header::HeaderName, String)],
+    rules: &StorageRules,
+) -> Option<larder::gitlab::grant::ObjectPath> {
+    Some(rules.location(&fields_of(away), AskedPath::default())?.object())
 }
 
 /// A record of a 100 MiB archive.
@@ -143,6 +153,7 @@ fn record(criterion: &mut Criterion) {
         id: ArchiveId::new(1),
         length: LENGTH,
         filled_at: 1_800_000_000,
+        faces: Vec::new(),
         facts: facts(),
         etag: Etag::quoting("0123456789abcdef"),
         kept: Kept::default(),
@@ -169,6 +180,9 @@ impl ReadAt for InMemory {
     }
 }
 
+/// Most memory that a directory may take, in bytes.
+const HEAVIEST: usize = 256 << 20;
+
 /// The end of a fill: an archive's directory of 20,000 entries. Then its entries by name, and among a million.
 fn archive(criterion: &mut Criterion) {
     const ENTRIES: u32 = 20_000;
@@ -176,14 +190,16 @@ fn archive(criterion: &mut Criterion) {
     let (source, length) = many(ENTRIES);
     group.throughput(Throughput::Elements(ENTRIES.into()));
     group.bench_function("check", |bencher| {
-        bencher.iter(|| assert_eq!(larder::archive::check(&source, length).unwrap(), u64::from(ENTRIES)));
+        bencher.iter(|| assert_eq!(larder::zip::check(&source, length).unwrap(), u64::from(ENTRIES)));
     });
-    group.bench_function("directory", |bencher| bencher.iter(|| Directory::read(&source, length).unwrap()));
+    group.bench_function("directory", |bencher| {
+        bencher.iter(|| Directory::read_within(&source, length, HEAVIEST).unwrap());
+    });
     group.throughput(Throughput::Elements(1));
     for (name, entries) in [("find_20k", ENTRIES), ("find_1m", 1_000_000)] {
         let (source, length) = many(entries);
         let begun = std::time::Instant::now();
-        let directory = Directory::read(&source, length).unwrap();
+        let directory = Directory::read_within(&source, length, HEAVIEST).unwrap();
         println!("{entries} entries: {} bytes, read in {:?}", directory.weight(), begun.elapsed());
         let names: Vec<Vec<u8>> = directory.entries().step_by(17).map(|(name, _)| name.to_vec()).collect();
         // A step that is prime to their number visits all of them, far apart.
@@ -233,7 +249,7 @@ fn text(length: usize) -> Vec<u8> {
 
 fn of(file: Zipped) -> (InMemory, Directory) {
     let source = InMemory(gitlab_standin::Archive::runner([file]).bytes().unwrap());
-    let directory = Directory::read(&source, source.0.len().try_into().unwrap()).unwrap();
+    let directory = Directory::read_within(&source, source.0.len().try_into().unwrap(), HEAVIEST).unwrap();
     (source, directory)
 }
 
@@ -256,8 +272,8 @@ fn inflate(source: &InMemory, directory: &Directory) -> usize {
 fn pass(source: &InMemory, directory: &Directory) {
     let (entry, data) = locate(source, directory);
     black_box(gzip::HEADER);
-    for at in data.clone().step_by(larder::archive::PIECE) {
-        let length = (data.end - at).min(larder::archive::PIECE.try_into().unwrap());
+    for at in data.clone().step_by(larder::zip::PIECE) {
+        let length = (data.end - at).min(larder::zip::PIECE.try_into().unwrap());
         let mut piece = vec![0; length.try_into().unwrap()];
         assert_eq!(source.read_at(&mut piece, at).unwrap(), piece.len());
         black_box(piece);

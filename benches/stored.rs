@@ -12,11 +12,11 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, StatusCode};
 use larder::access::Epochs;
-use larder::clock::Clock;
-use larder::fields::Kept;
-use larder::grant::{Facts, Grant, Opening, StorageRules, judge};
-use larder::key::{JobId, Key};
-use larder::route::Class;
+use larder::base::clock::Clock;
+use larder::base::key::{ArchiveId, JobId, Key};
+use larder::gitlab::grant::{AskedPath, Facts, Grant, Opening, StorageRules, judge};
+use larder::gitlab::route::Class;
+use larder::http::fields::Kept;
 use larder::store::{Archive, ReadMode, Record, Settings, Share, Store, verify};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -27,7 +27,7 @@ const GOAL: u64 = 2_000_000_000;
 fn settings(dir: &TempDir) -> Settings {
     Settings {
         dir: dir.path().to_owned(),
-        max_size: 8 << 30,
+        max_size: (8 << 30).into(),
         max_object: None,
         min_free: 0,
         max_age: Duration::from_secs(86_400),
@@ -44,32 +44,35 @@ fn key() -> Key {
 /// A store with one archive.
 async fn filled(dir: &TempDir, length: u64) -> (Store, Arc<Archive>) {
     let store = Store::open(&settings(dir), "bench", Clock::system()).unwrap();
-    let draft = store.draft(key(), Some(length)).await.unwrap();
-    let mut writer = draft.writer();
-    let piece: Vec<u8> = (0..64 << 10).map(|n: u32| u8::try_from(n * 7 % 251).unwrap()).collect();
-    while writer.written() < length {
-        writer.write(&piece).unwrap();
-    }
-    let written = writer.finish(None).unwrap();
     let record = Record {
         key: key(),
-        id: draft.id(),
+        id: ArchiveId::new(0),
         length,
         filled_at: Clock::system().now().unix_seconds(),
+        faces: Vec::new(),
         facts: Facts::default(),
         etag: None,
         kept: Kept::default(),
         class: Class::Job,
-        chunks: written.chunks,
+        chunks: Vec::new(),
         present: None,
     };
-    let archive = store.commit(&draft, &record, |place| place()).unwrap().unwrap();
+    let (archive, mut claim) = store.begin(record, Some(length)).await.unwrap();
+    let piece: Vec<u8> = (0..64 << 10).map(|n: u32| u8::try_from(n * 7 % 251).unwrap()).collect();
+    while claim.written() < length {
+        claim.write(&piece).unwrap();
+    }
+    claim.finish().unwrap();
+    archive.complete(archive.sha256().unwrap()).unwrap();
+    assert!(store.commit(&archive, || Some(())).unwrap());
     (store, archive)
 }
 
 fn grant(archive: &Archive) -> Grant {
-    let rules = StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None };
-    let Opening::Body(yes, _) = judge::open(StatusCode::OK, &HeaderMap::new(), &rules, None) else {
+    let rules =
+        StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), external: None, hosts: None };
+    let Opening::Body(yes, _) = judge::open(StatusCode::OK, &HeaderMap::new(), &rules, AskedPath::default())
+    else {
         panic!("a body")
     };
     Grant::new(yes, archive.id(), Clock::system().now(), Epochs::default().now(key()), None)
@@ -116,7 +119,7 @@ fn slices(criterion: &mut Criterion) {
 }
 
 async fn read(archive: &Arc<Archive>, grant: &Grant, length: u64) -> u64 {
-    let mut slices = archive.slices(grant, 0..length).unwrap();
+    let mut slices = archive.read(grant, 0..length).unwrap();
     let mut read = 0;
     while let Some(slice) = std::future::poll_fn(|cx| slices.poll_next(cx)).await {
         let slice: Bytes = black_box(slice.unwrap());

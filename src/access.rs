@@ -5,31 +5,39 @@
 //! whatever isn't a yes by [`judge`] opens nothing.
 
 mod admission;
-pub mod caller;
+pub(crate) mod caller;
 mod conclusion;
+mod credentials;
 mod entry;
-pub mod epochs;
+pub(crate) mod epochs;
 mod grants;
+mod health;
 mod probe;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub use admission::{Admission, Asked, Described, Granted, Other, Refusal, Said, Subject};
+pub(crate) use admission::{Admission, Asked, Candidate, Described, Granted, Mismatch, ProbeInfo, Refusal};
 pub use caller::Caller;
+use credentials::Held;
 pub use epochs::Epochs;
 use grants::Grants;
-use probe::{Ask, Conditions, Probed, Probes};
+use health::Health;
+use probe::{Ask, Conditions, Heard, Probed, Probes};
 
+use http::HeaderMap;
 use parking_lot::RwLock;
 
-use crate::clock::Clock;
-use crate::grant::judge::Condition;
-use crate::grant::{Epoch, Grant, Relation, StorageRules, Visitors, Yes, judge};
-use crate::key::{ArchiveId, Key};
-use crate::route::Question;
-use crate::secret::{Fingerprint, Fingerprinter};
+use crate::base::clock::Clock;
+use crate::base::key::{ArchiveId, Key};
+use crate::base::secret::{Fingerprint, Fingerprinter};
+use crate::gitlab::grant::judge::Condition;
+use crate::gitlab::grant::{
+    AskedPath, Epoch, Facts, Grant, RecentCallers, Relation, StorageRules, Yes, judge,
+};
+use crate::gitlab::route::Question;
+use crate::http::fields;
 use crate::telemetry::{Metrics, metrics};
 use crate::upstream::Upstream;
 
@@ -44,12 +52,13 @@ pub struct Settings {
 
 /// Access to archives.
 #[derive(Debug)]
-pub struct Access {
+pub(crate) struct Access {
     settings: RwLock<Settings>,
     key: Fingerprinter,
     grants: Grants,
     epochs: Epochs,
     probes: Probes,
+    health: Health,
     /// Whether GitLab has shown that it knows archives by digest.
     digests: AtomicBool,
     rules: StorageRules,
@@ -59,7 +68,7 @@ pub struct Access {
 
 impl Access {
     /// Access by the word of `upstream`.
-    pub fn new(
+    pub(crate) fn new(
         settings: Settings,
         rules: StorageRules,
         upstream: Arc<Upstream>,
@@ -68,14 +77,15 @@ impl Access {
         metrics: Arc<Metrics>,
     ) -> Self {
         let grants = Grants::new(settings.ttl.max(settings.grace));
-        let probes = Probes::new(upstream, clock.clone());
+        let probes = Probes::new(Arc::clone(&upstream), clock.clone());
+        let health = Health::new(upstream, clock.clone());
         let settings = RwLock::new(settings);
         let (epochs, digests) = (Epochs::default(), AtomicBool::new(false));
-        Self { settings, key, grants, epochs, probes, digests, rules, clock, metrics }
+        Self { settings, key, grants, epochs, probes, health, digests, rules, clock, metrics }
     }
 
     /// What holds from now on. Grants that were given are judged by it as well.
-    pub fn change(&self, settings: Settings) {
+    pub(crate) fn change(&self, settings: Settings) {
         // First what is remembered goes: not for a moment may it be judged by a longer time than it was given for.
         self.grants.change(settings.ttl.max(settings.grace), self.clock.now());
         *self.settings.write() = settings;
@@ -86,93 +96,131 @@ impl Access {
     }
 
     /// The epochs by which answers are voided.
-    pub const fn epochs(&self) -> &Epochs {
+    pub(crate) const fn epochs(&self) -> &Epochs {
         &self.epochs
     }
 
     /// Which redirects lead to an object store.
-    pub const fn rules(&self) -> &StorageRules {
+    pub(crate) const fn rules(&self) -> &StorageRules {
         &self.rules
     }
 
     /// Grants remembered now.
-    pub fn remembered(&self) -> u64 {
+    pub(crate) fn remembered(&self) -> u64 {
         self.grants.len()
     }
 
     /// Lets go of what has expired.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         self.grants.sweep();
     }
 
-    /// Asks whether a caller may have a subject: of what is remembered, else of GitLab.
-    pub async fn admit(&self, caller: &Caller, question: &Question, subject: Subject<'_>) -> Admission {
+    /// Asks whether a caller may have a candidate: of what is remembered, else of GitLab.
+    pub(crate) async fn admit(
+        &self,
+        caller: &Caller,
+        question: &Question,
+        candidate: Candidate<'_>,
+    ) -> Admission {
         let asking = caller.asking(&self.key, question);
-        if let Some(grant) = self.remembered_for(asking, question.key, subject, self.settings().ttl) {
-            self.metrics.grant(metrics::Grant::Remembered);
-            subject.visitors.admit(asking);
-            return Admission::Granted(Granted { grant, said: None });
+        let remembered = self.remembered_for(asking, question.key, candidate, self.settings().ttl);
+        if let Some(granted) = remembered.filter(|_| candidate.described || candidate.entry.is_none()) {
+            self.metrics.grant(metrics::GrantLabel::Remembered);
+            candidate.visitors.admit(asking);
+            return Admission::Granted(granted);
         }
-        let asker = Asker { caller, question, asking, subject, epoch: self.epochs.now(question.key) };
-        match (&question.entry, subject.entry) {
-            (Some(entry), Some(size)) => Box::pin(self.admit_entry(asker, &entry.name, size)).await,
+        let held = self.held(caller, question);
+        let outage = self.health.known(Some(question.class)).await;
+        let inquiry = Inquiry {
+            caller,
+            question,
+            asking,
+            held: &held,
+            candidate,
+            epoch: self.epochs.now(question.key),
+        };
+        if let Some(admission) = outage.and_then(|outage| self.without_asking(&inquiry, outage)) {
+            return admission;
+        }
+        match (&question.entry, candidate.entry) {
+            (Some(entry), Some(size)) => Box::pin(self.admit_entry(inquiry, &entry.name, size)).await,
             (Some(_), None) => self.not_ours(),
-            (None, _) => Box::pin(self.admit_archive(asker)).await,
+            (None, _) => Box::pin(self.admit_archive(inquiry)).await,
         }
     }
 
     /// Asks on the route of the whole archive.
-    async fn admit_archive(&self, asker: Asker<'_>) -> Admission {
-        match self.answered(&asker, self.probe_archive(&asker, asker.question).await) {
+    async fn admit_archive(&self, inquiry: Inquiry<'_>) -> Admission {
+        match self.answered(&inquiry, self.probe_archive(&inquiry, inquiry.question).await).await {
             Err(admission) => *admission,
             Ok(probed) => {
-                let verdict = self.judged(&asker, &probed);
-                self.conclude(&asker, verdict, &probed, probed.asked_at)
+                let verdict = self.judged(&inquiry, inquiry.question, &probed);
+                self.conclude(&inquiry, verdict, &probed, probed.asked_at)
             }
         }
     }
 
-    async fn probe_archive(&self, asker: &Asker<'_>, question: &Question) -> probe::Result {
-        let condition = Condition::about(Some(asker.subject.facts));
+    async fn probe_archive(&self, inquiry: &Inquiry<'_>, question: &Question) -> probe::ProbeResult {
+        let condition = Condition::about(Some(inquiry.candidate.facts));
         // Where the route was not described yet, the fields of the answer are wanted as well.
-        let condition = if asker.subject.described { condition } else { condition.to_be_described() };
+        let silent = inquiry.candidate.described || inquiry.candidate.entry.is_some();
+        let condition = if silent { condition } else { condition.without_validator() };
         let ask = Ask {
-            asking: asker.caller.asking(&self.key, question),
-            caller: asker.caller,
+            asking: inquiry.caller.asking(&self.key, question),
+            caller: inquiry.caller,
             target: &question.target,
-            held: Some(asker.subject.id),
+            held: Some(inquiry.candidate.id),
+            credentials: inquiry.held.clone(),
             asked: Conditions::Archive(condition),
-            epoch: asker.epoch,
+            epoch: inquiry.epoch,
+            expected: inquiry.candidate.facts.tail.clone(),
         };
         self.probes.ask(ask, self.settings().ttl).await
     }
 
-    fn judged(&self, asker: &Asker<'_>, probed: &Probed) -> judge::Verdict {
-        match &probed.asked {
-            Conditions::Archive(condition) => judge::judge(
-                Some(asker.subject.facts),
-                condition,
-                probed.answer(),
-                &self.rules,
-                asker.caller.host(),
-            ),
-            Conditions::Entry(_) => judge::Verdict::NotOurs,
+    fn judged(&self, inquiry: &Inquiry<'_>, question: &Question, probed: &Probed) -> judge::Verdict {
+        let Conditions::Archive(condition) = &probed.asked else {
+            return judge::Verdict::NotOurs;
+        };
+        let sent = AskedPath::new(inquiry.caller.host(), &question.target);
+        let under = |held: &Facts| judge::judge(Some(held), condition, probed.answer(), &self.rules, sent);
+        let held = inquiry.candidate.facts;
+        let verdict = under(held);
+        if !matches!(verdict, judge::Verdict::Other(Relation::Different, ..)) {
+            return verdict;
         }
+        // What differs may be but another face of it.
+        let faces = inquiry.candidate.faces.iter().map(|face| under(&face.of_held(held)));
+        let mut known = faces.filter_map(|verdict| match verdict {
+            judge::Verdict::Yes(yes, _) => Some(judge::Verdict::Yes(yes, held.clone())),
+            _ => None,
+        });
+        known.next().unwrap_or(verdict)
     }
 
     /// An answer that says something, or what comes of none.
-    fn answered(&self, asker: &Asker<'_>, probed: probe::Result) -> Result<Arc<Probed>, Box<Admission>> {
+    async fn answered(
+        &self,
+        inquiry: &Inquiry<'_>,
+        probed: probe::ProbeResult,
+    ) -> Result<Heard, Box<Admission>> {
         match probed {
             Ok(probed) if judge::is_outage(probed.status) => {
-                Err(Box::new(self.outage(asker, Some(&probed), None)))
+                Err(Box::new(self.outage(inquiry, Some(&probed), None).await))
             }
-            Ok(probed) => Ok(probed),
-            Err(error) => Err(Box::new(self.outage(asker, None, Some(error)))),
+            Ok(probed) => {
+                self.health.heard(Some(inquiry.question.class));
+                Ok(probed)
+            }
+            Err(error) => Err(Box::new(self.outage(inquiry, None, Some(error)).await)),
         }
     }
 
     /// Asks GitLab whether a caller may have an archive of which nothing is held; never a grant.
-    pub async fn inquire(&self, caller: &Caller, question: &Question) -> Admission {
+    pub(crate) async fn inquire(&self, caller: &Caller, question: &Question) -> Admission {
+        if let Some(error) = self.known_down(Some(question.class)).await {
+            return self.down(Arc::new(error));
+        }
         let asking = caller.asking(&self.key, question);
         let condition = Condition::about(None);
         let ask = Ask {
@@ -180,62 +228,72 @@ impl Access {
             caller,
             target: &question.target,
             held: None,
+            credentials: self.held(caller, question),
             asked: Conditions::Archive(condition.clone()),
             epoch: self.epochs.now(question.key),
+            expected: None,
         };
         match self.probes.ask(ask, self.settings().ttl).await {
-            Err(error) => self.down(error),
-            Ok(probed) => match judge::judge(None, &condition, probed.answer(), &self.rules, caller.host()) {
-                // Nothing is held that a yes could name.
-                judge::Verdict::Yes(_, facts) => self.other(Relation::Same, facts, None, &probed),
-                judge::Verdict::Other(relation, facts, location) => {
-                    self.other(relation, facts, location, &probed)
+            Err(error) => {
+                self.unheard(question.class, &error).await;
+                self.down(error)
+            }
+            Ok(probed) => {
+                self.heard(Some(question.class), probed.status);
+                let sent = AskedPath::new(caller.host(), &question.target);
+                match judge::judge(None, &condition, probed.answer(), &self.rules, sent) {
+                    // Nothing is held that a yes could name.
+                    judge::Verdict::Yes(_, facts) => self.other(Relation::Same, facts, None, &probed),
+                    judge::Verdict::Other(relation, facts, location) => {
+                        self.other(relation, facts, location, &probed)
+                    }
+                    judge::Verdict::Refused => self.refuse(caller, question, asking, None, &probed),
+                    judge::Verdict::NotOurs => self.not_ours(),
                 }
-                judge::Verdict::Refused => self.refuse(caller, question, asking, None, &probed),
-                judge::Verdict::NotOurs => self.not_ours(),
-            },
+            }
         }
     }
 
-    /// Turns the yes to a leader's own GET into a grant for what it brings.
-    pub fn grant_leader(
+    /// Turns the yes to a leader's own GET into a grant for what it brings. `said`: the fields of GitLab's answer.
+    pub(crate) fn grant_leader(
         &self,
         leader: &Caller,
         question: &Question,
         yes: Yes,
         to: ArchiveId,
-        asked: Asked,
+        asked: &Asked,
+        said: &HeaderMap,
     ) -> Arc<Grant> {
         let asking = leader.asking(&self.key, question);
-        self.metrics.grant(metrics::Grant::Asked);
-        self.remember(leader, question, asking, Grant::new(yes, to, asked.at, asked.epoch, None))
+        self.metrics.grant(metrics::GrantLabel::Asked);
+        self.remember(asking, Grant::new(yes, to, asked.at, asked.epoch, None), asked.held.clone(), said)
     }
 
     /// Notes who was let in: if GitLab says 404 to them later, what they were let in to is gone.
-    pub fn note(&self, caller: &Caller, question: &Question, visitors: &Visitors) {
+    pub(crate) fn note(&self, caller: &Caller, question: &Question, visitors: &RecentCallers) {
         visitors.admit(caller.asking(&self.key, question));
     }
 
-    /// A reading of clock and epoch, to be taken before a question is sent.
-    pub fn about_to_ask(&self, key: Key) -> Asked {
-        Asked { at: self.clock.now(), epoch: self.epochs.now(key) }
+    /// A reading of clock and epoch, to be taken before a question is sent, and a hold on what it is asked with.
+    pub(crate) fn about_to_ask(&self, caller: &Caller, question: &Question) -> Asked {
+        let held = self.held(caller, question);
+        Asked { at: self.clock.now(), epoch: self.epochs.now(question.key), held }
+    }
+
+    fn held(&self, caller: &Caller, question: &Question) -> Held {
+        self.grants.hold(&caller.revocable(&self.key, question.target.query()))
     }
 
     /// Ends every grant that a caller's credentials helped to get: GitLab said 401 to them, or their job has ended.
-    /// A caller without any that is visible ends all grants.
-    pub fn revoke(&self, caller: &Caller, query: Option<&str>) {
-        let fingerprints = caller.revocable(&self.key, query);
-        if !self.grants.revoke(&fingerprints, self.clock.now()) {
-            self.epochs.invalidate_all();
-        }
+    pub(crate) fn revoke(&self, caller: &Caller, query: Option<&str>) {
+        self.grants.revoke(&caller.revocable(&self.key, query), self.clock.now());
     }
 
-    /// Ends the grants of the credentials in a request that ended a job. If they can't be seen, ends all grants.
-    pub fn end_job(&self, caller: &Caller, query: Option<&str>) {
-        if caller.secrets(&self.key, query).is_empty() {
-            self.epochs.invalidate_all();
-        } else {
-            self.revoke(caller, query);
+    /// Ends the grants of the credentials in a request that ended a job, and of the token in its body.
+    pub(crate) fn end_job(&self, caller: &Caller, query: Option<&str>, token: Option<&[u8]>) {
+        self.revoke(caller, query);
+        if let Some(token) = token {
+            self.grants.revoke(&[self.key.of([token])], self.clock.now());
         }
     }
 
@@ -243,35 +301,31 @@ impl Access {
         &self,
         asking: Fingerprint,
         key: Key,
-        subject: Subject<'_>,
+        candidate: Candidate<'_>,
         limit: Duration,
-    ) -> Option<Arc<Grant>> {
-        let grant = self.grants.find(asking)?;
+    ) -> Option<Granted> {
+        let (grant, readers) = self.grants.find(asking)?;
         let (epoch, now) = (self.epochs.now(key), self.clock.now());
-        grant.opens(subject.id, subject.facts.tail.as_deref(), epoch, now, limit).then_some(grant)
+        let opens = grant.opens(candidate.id, candidate.facts.tail.as_deref(), epoch, now, limit);
+        opens.then_some(Granted { grant, said: None, readers })
     }
 
-    fn remember(
-        &self,
-        caller: &Caller,
-        question: &Question,
-        asking: Fingerprint,
-        grant: Grant,
-    ) -> Arc<Grant> {
+    fn remember(&self, asking: Fingerprint, grant: Grant, held: Held, said: &HeaderMap) -> Arc<Grant> {
         let grant = Arc::new(grant);
-        let revoked_by = caller.revocable(&self.key, question.target.query());
-        self.grants.insert(asking, Arc::clone(&grant), revoked_by);
+        self.grants.insert(asking, Arc::clone(&grant), held, fields::readers(said));
         grant
     }
 }
 
 /// A caller with a question about something that is held.
 #[derive(Clone, Copy)]
-struct Asker<'a> {
+struct Inquiry<'a> {
     caller: &'a Caller,
     question: &'a Question,
     asking: Fingerprint,
-    subject: Subject<'a>,
+    /// What it is asked with.
+    held: &'a Held,
+    candidate: Candidate<'a>,
     /// Read before anything is asked.
     epoch: Epoch,
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use serve::{bind, serve};
-pub use token::{FILE as TOKEN_FILE, Token, make_token};
+pub(crate) use serve::{bind, serve};
+pub(crate) use token::{Token, make_token};
 
 /// What the operator decides about the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub enum Error {
 
 /// How far larder is, as `/readyz` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Not serving yet.
     Starting,
     /// Serving.
@@ -73,16 +73,16 @@ pub enum Stage {
 
 /// Shared by those who know the stage and those who tell it. It only moves on: what drains never is ready again.
 #[derive(Debug, Clone)]
-pub struct Readiness(watch::Sender<Stage>);
+pub(crate) struct Readiness(watch::Sender<Stage>);
 
 impl Readiness {
     /// Starting.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(watch::Sender::new(Stage::Starting))
     }
 
     /// Moves on to `stage`; going back is ignored.
-    pub fn set(&self, stage: Stage) {
+    pub(crate) fn set(&self, stage: Stage) {
         self.0.send_if_modified(|current| {
             let moves = stage > *current;
             *current = stage.max(*current);
@@ -91,7 +91,7 @@ impl Readiness {
     }
 
     /// The stage now.
-    pub fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         *self.0.borrow()
     }
 }
@@ -103,10 +103,10 @@ impl Default for Readiness {
 }
 
 /// Renders the metrics, as `OpenMetrics` text.
-pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Everything an answer is made from.
-pub struct Admin {
+pub(crate) struct Admin {
     hosts: Vec<String>,
     token: Token,
     readiness: Readiness,
@@ -115,7 +115,7 @@ pub struct Admin {
 
 impl Admin {
     /// Puts it together; [`serve`] gives it connections.
-    pub fn new(settings: &Settings, token: Token, readiness: Readiness, metrics: Metrics) -> Self {
+    pub(crate) fn new(settings: &Settings, token: Token, readiness: Readiness, metrics: Metrics) -> Self {
         Self { hosts: settings.hosts.clone(), token, readiness, metrics }
     }
 }

@@ -1,39 +1,48 @@
 //! The composition root: the only place that sees the whole configuration and every part.
 
+mod attempt;
+mod connect;
 mod descriptors;
+mod ending;
+mod examine;
 mod notify;
 mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rustix::fs::Mode;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::access::Access;
 use crate::admin::{self, Admin, Readiness, Stage};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::memory::Memory;
+use crate::base::num::to_u64;
+use crate::base::secret::{Fingerprinter, Ids, NoRandomness, hex};
 use crate::config::{self, Config, Loaded, Sources};
 use crate::entries::Entries;
-use crate::fill::{Fills, Means};
-use crate::grant::StorageRules;
-use crate::hop::Hop;
-use crate::num::to_u64;
-use crate::origin::Origin;
-use crate::proxy::{Proxy, Tunnels, Types};
-use crate::secret::{Fingerprinter, NoRandomness, hex};
-use crate::server::{self, Address, Draining, Listeners, Live};
+use crate::fill::{Deps, Fills, GitLabOrigin};
+use crate::gitlab::grant::StorageRules;
+use crate::gitlab::urls::Origin;
+use crate::http::hop::Hop;
+use crate::proxy::{FirstMisses, Proxy, Spelling, Tunnels, Types};
+use crate::server::{self, Address, Listeners, LiveSettings};
 use crate::store::{self, Scrub, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::Dial;
 use crate::telemetry::metrics::Sizes;
 use crate::upstream::{self, Upstream};
+pub(crate) use attempt::beyond;
+pub(crate) use connect::connect;
+use ending::{Signals, drained, ended};
+pub(crate) use examine::{examine, token};
 use notify::Notify;
-pub use reload::{Changed, Error as ReloadError, Reload};
+pub use reload::{Changed, Reload};
 
 /// Why larder doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -63,61 +72,96 @@ pub enum Error {
     Random(#[from] NoRandomness),
 }
 
+impl Error {
+    /// Whether the configuration is to blame: what it names can't be had. Whatever else there is may pass.
+    pub(crate) const fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(store::Error::Directory { .. }) | Self::Upstream(_) | Self::Certificates(_)
+        )
+    }
+}
+
 /// How often what has expired is let go of, and uses are noted.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// Longest wait for what blocks to end, once nobody is answered any more: it has been told to, and ends with its next read.
+/// Twice, for the store and for everything else; together at most a tenth of `server.drain`, where that is shorter.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Serves until SIGTERM or SIGINT, then drains, until there is another one. At SIGHUP the configuration is read again from `sources`.
-pub fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
+pub(crate) fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
     descriptors::raise(loaded.config.server.max_connections);
+    make_for_ourselves();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("larder").build()?;
-    runtime.block_on(async {
-        let (mut signals, mut once_more) = (Signals::new()?, Signals::new()?);
-        let mut hangups = signal(SignalKind::hangup())?;
-        let app = App::start(loaded.config.clone(), Clock::system()).await?;
-        let notify = Notify::from_environment(&sources.environment);
-        notify.ready();
-        let reload = app.reload();
-        let stop = async {
-            signals.next().await;
-            notify.stopping();
-        };
-        let hurry = async {
-            once_more.next().await;
-            once_more.next().await;
-        };
-        let reloading = async {
-            let mut held = loaded;
-            while hangups.recv().await.is_some() {
-                notify.reloading();
-                let again = sources.again();
-                reload.told(&mut held, config::load(&again), dial).await;
-                notify.ready();
-            }
-        };
-        tokio::select! {
-            () = app.serve_until(stop, hurry) => {}
-            () = notify.live() => {}
-            () = async { reloading.await; std::future::pending().await } => {}
+    let ended = runtime.block_on(serve(loaded, sources, dial));
+    // What blocks nevertheless ends with the process.
+    runtime.shutdown_timeout(LAST);
+    ended
+}
+
+async fn serve(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
+    let (mut signals, mut once_more) = (Signals::new()?, Signals::new()?);
+    let mut hangups = signal(SignalKind::hangup())?;
+    let app = tokio::select! {
+        app = App::start(loaded.config.clone(), Clock::system()) => app?,
+        // Whatever it finds in its directory.
+        () = signals.next() => return Ok(()),
+    };
+    dial.count_lost(app.metrics().log_lines_dropped.clone());
+    let notify = Notify::from_environment(&sources.environment);
+    notify.ready();
+    let reload = app.reload();
+    let stop = async {
+        signals.next().await;
+        notify.stopping();
+    };
+    let hurry = async {
+        once_more.next().await;
+        once_more.next().await;
+    };
+    let reloading = async {
+        let mut held = loaded;
+        while hangups.recv().await.is_some() {
+            notify.reloading();
+            let again = sources.again();
+            reload.told(&mut held, config::load(&again), dial).await;
+            notify.ready();
         }
-        Ok(())
-    })
+    };
+    tokio::select! {
+        () = app.serve_until(stop, hurry) => {}
+        () = notify.live() => {}
+        () = async { reloading.await; std::future::pending().await } => {}
+    }
+    Ok(())
+}
+
+/// From now on what this process makes is for its user alone, also what a library makes with modes of its own.
+fn make_for_ourselves() {
+    let _ = rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// Compares every archive in the cache directory with its record; see [`store::verify`]. Blocks.
-pub fn verify(
+pub(crate) fn verify(
     config: &Config,
     repair: bool,
     each: impl FnMut(store::verify::Step),
 ) -> Result<store::verify::Verified, Error> {
-    let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(&config.upstream.url));
-    Ok(store::verify::verify(&config.store, &instance, repair, each)?)
+    make_for_ourselves();
+    Ok(store::verify::verify(&config.store, &instance(config), repair, each)?)
+}
+
+/// The instance that a configuration names.
+fn instance(config: &Config) -> String {
+    config.store.instance.clone().unwrap_or_else(|| instance_name(&config.upstream.url))
 }
 
 /// Everything, ready to serve.
 #[derive(Debug)]
 pub struct App {
     listeners: Listeners,
-    live: Arc<Live>,
+    live: Arc<LiveSettings>,
     admin_listener: TcpListener,
     admin: Arc<Admin>,
     readiness: Readiness,
@@ -128,25 +172,29 @@ pub struct App {
 impl App {
     /// Takes ports and the cache directory and puts the parts together. Connects nowhere.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
+        warn_of(&config);
         let metrics = Arc::new(Metrics::default());
         let key = Fingerprinter::random()?;
         let run: String = key.of([b"run".as_slice()]).as_hex().chars().take(16).collect();
-        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &metrics, Hop::new(&run))?);
+        let upstream = Upstream::new(config.upstream.clone(), &metrics, Hop::new(&run))?;
+        let upstream = Arc::new(upstream.timed_by(clock.clone()));
         let certificates = reload::certificates(config.server.tls.clone(), &clock).await?;
         let listeners = Listeners::bind(&config.server.listen).await?;
         let admin_listener = admin::bind(config.admin.listen).await?;
-        let instance = config.store.instance.clone().unwrap_or_else(|| instance_name(upstream.origin()));
+        let instance = instance(&config);
         let store = {
             let (settings, instance, clock) = (config.store.clone(), instance.clone(), clock.clone());
-            Arc::new(crate::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
+            Arc::new(crate::base::rt::blocking(move || Store::open(&settings, &instance, clock)).await??)
         };
         store.check_all();
         let token = admin::make_token(&config.store.dir)?;
         let scrub = {
             let (store, metrics, share) = (Arc::clone(&store), Arc::clone(&metrics), config.store.scrub);
-            crate::rt::blocking(move || Scrub::new(store, metrics, share)).await?
+            crate::base::rt::blocking(move || Scrub::new(store, metrics, share)).await?
         };
-        let rules = StorageRules { gitlab: config.upstream.url, hosts: config.upstream.storage_hosts };
+        let memory = Memory::new(config.server.memory);
+        let upstream::Settings { url, external_url, storage_hosts, .. } = config.upstream;
+        let rules = StorageRules { gitlab: url, external: external_url, hosts: storage_hosts };
         let access = Access::new(
             config.access,
             rules,
@@ -156,12 +204,18 @@ impl App {
             Arc::clone(&metrics),
         );
         let access = Arc::new(access);
-        let fills = Fills::new(Means {
+        let fills = Fills::new(Deps {
+            origin: Arc::new(GitLabOrigin::new(
+                Arc::clone(&upstream),
+                Arc::clone(&access),
+                Arc::clone(&metrics),
+            )),
             upstream: Arc::clone(&upstream),
             store: Arc::clone(&store),
             access: Arc::clone(&access),
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
+            memory: Arc::clone(&memory),
             instance,
         });
         let proxy = Proxy {
@@ -169,21 +223,23 @@ impl App {
             store,
             access,
             fills,
-            entries: Entries::default(),
-            firsts: Arc::default(),
+            entries: Entries::new(Arc::clone(&metrics), Arc::clone(&memory)),
+            memory,
+            first_misses: FirstMisses::default(),
             types: Types::default(),
             serving: config.serving,
+            left: Arc::default(),
             tunnels: Arc::new(Tunnels::new(metrics.upgrades.clone())),
             clock,
             metrics,
-            run,
-            count: AtomicU64::new(0),
+            ids: Ids::default(),
+            spelling: Spelling::read().await,
         };
         let proxy = Arc::new(proxy);
         let readiness = Readiness::new();
-        let page = metrics_page(Arc::clone(&proxy), config.store.max_size);
+        let page = metrics_page(Arc::clone(&proxy), proxy.store.budget());
         let admin = Arc::new(Admin::new(&config.admin, token, readiness.clone(), page));
-        let live = Arc::new(Live::new(config.server, certificates));
+        let live = Arc::new(LiveSettings::new(config.server, certificates));
         Ok(Self { listeners, live, admin_listener, admin, readiness, proxy, scrub })
     }
 
@@ -202,7 +258,8 @@ impl App {
     /// What changes its configuration while it serves.
     pub fn reload(&self) -> Reload {
         let (live, access) = (Arc::clone(&self.live), Arc::clone(&self.proxy.access));
-        Reload { live, access, clock: self.proxy.clock.clone() }
+        let upstream = Arc::clone(&self.proxy.upstream);
+        Reload { live, access, upstream, clock: self.proxy.clock.clone() }
     }
 
     /// What is counted.
@@ -216,7 +273,7 @@ impl App {
     }
 
     /// The same; the drain ends early once `hurry` is ready.
-    pub async fn serve_until(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
+    pub(crate) async fn serve_until(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
         for address in self.listening().unwrap_or_default() {
             tracing::info!(%address, upstream = %self.proxy.upstream.origin(), "listening");
         }
@@ -224,54 +281,79 @@ impl App {
             tracing::info!(%address, "admin listening");
         }
         let (end_admin, admin_ended) = watch::channel(false);
-        let admin = tokio::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
-        let sweeping = tokio::spawn(sweep(Arc::clone(&self.proxy)));
-        let scrubbing = tokio::spawn(self.scrub.run());
+        let admin = crate::base::rt::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
+        let sweeping = crate::base::rt::spawn(sweep(Arc::clone(&self.proxy)));
+        let scrubbing = crate::base::rt::spawn(self.scrub.run());
         self.readiness.set(Stage::Ready);
         let readiness = self.readiness.clone();
+        let (tell, told) = watch::channel(false);
+        let hurrying = async {
+            hurry.await;
+            tell.send_replace(true);
+            std::future::pending().await
+        };
+        let live = Arc::clone(&self.live);
+        let delayed = ended(told.clone());
         let stop = async move {
             stop.await;
             // The disk belongs to what is still to be finished.
             scrubbing.abort();
             readiness.set(Stage::Draining);
+            let delay = live.settings().shutdown_delay;
+            if !delay.is_zero() {
+                tracing::info!(
+                    seconds = delay.as_secs_f64(),
+                    "about to drain: serving on until load balancers know"
+                );
+                let _ = tokio::time::timeout(delay, delayed).await;
+            }
             tracing::info!("draining");
         };
         let (live, proxy) = (Arc::clone(&self.live), Arc::clone(&self.proxy));
-        let draining = server::serve(self.listeners, live, proxy, stop).await;
-        let deadline = Instant::now() + self.live.settings().drain;
-        let broken = tokio::select! {
-            broken = drained(&draining, &self.proxy, deadline) => broken,
-            () = hurry => {
-                tracing::warn!("told to end once more: what still runs is broken off");
-                drained(&draining, &self.proxy, Instant::now()).await
+        let metrics = Arc::clone(&proxy.metrics);
+        let serving = async {
+            let draining = server::serve(self.listeners, live, proxy, metrics, stop).await;
+            let drain = self.live.settings().drain;
+            let deadline = Instant::now() + drain.saturating_sub((drain / 10).min(2 * LAST));
+            tokio::select! {
+                broken = drained(&draining, &self.proxy, deadline) => broken,
+                () = ended(told) => {
+                    tracing::warn!("told to end once more: what still runs is broken off");
+                    drained(&draining, &self.proxy, Instant::now()).await
+                }
             }
+        };
+        let broken = tokio::select! {
+            broken = serving => broken,
+            broken = hurrying => broken,
         };
         if broken > 0 {
             tracing::warn!(connections = broken, "connections were still busy at the end of the drain");
         }
+        // Nothing that an archive holds is worth a later end.
+        self.proxy.store.stop();
         sweeping.abort();
         end_admin.send_replace(true);
         // The admin listener ends by itself; a panic in it has been logged and stops nothing.
         let _ = admin.await;
         let store = Arc::clone(&self.proxy.store);
-        let _ = crate::rt::blocking(move || store.close()).await;
+        let closed = crate::base::rt::blocking(move || store.close());
+        if tokio::time::timeout(LAST, closed).await.is_err() {
+            tracing::warn!("the store isn't closed in order: the next start takes longer");
+        }
         tracing::info!("stopped");
     }
 }
 
-/// Lets what runs finish until `deadline`; returns how many connections haven't.
-async fn drained(draining: &Draining, proxy: &Proxy, deadline: Instant) -> usize {
-    // Tunnels are connections as well, of which the first doesn't wait; those left at the deadline are in both.
-    let busy = draining.finish(deadline).await;
-    let tunnels = proxy.tunnels.finish(deadline).await;
-    // What was being fetched is worth its last bytes, if nobody has to wait longer than he was told.
-    let _ = tokio::time::timeout_at(deadline, proxy.fills.idle()).await;
-    busy.max(tunnels)
-}
-
-async fn ended(mut end: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = end.wait_for(|end| *end).await;
+/// Says what an operator should know of what it has decided.
+fn warn_of(config: &Config) {
+    let ignored = config.serving.ignore_fields.names();
+    if !ignored.is_empty() {
+        tracing::warn!(
+            fields = ignored.join(", "),
+            "access.ignore_fields: GitLab is asked without these; if its answer depends on one of them, clients get what others may have"
+        );
+    }
 }
 
 /// Lets go of what has expired, again and again.
@@ -296,6 +378,9 @@ fn metrics_page(proxy: Arc<Proxy>, budget: u64) -> admin::Metrics {
             writable: totals.writable,
             grants: proxy.access.remembered(),
             fills: proxy.fills.count(),
+            held: proxy.memory.held(),
+            memory: proxy.memory.budget(),
+            crowded: proxy.memory.refused(),
         })
     })
 }
@@ -310,25 +395,6 @@ fn instance_name(origin: &Origin) -> String {
     };
     let host: String = origin.authority().as_str().to_ascii_lowercase().chars().map(plain).collect();
     format!("gitlab-{}-{hash}", host.chars().take(64).collect::<String>())
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

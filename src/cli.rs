@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Command;
 
+use crate::app;
 use crate::config::{self, Loaded, Problems, Sources};
 
 /// The process ran into something.
@@ -35,7 +36,10 @@ pub fn run(
     let environment = environment.collect();
     match matches.subcommand() {
         Some((serve::NAME, matches)) => serve::run(&options::sources(matches, environment)),
-        Some((check::NAME, matches)) => check::run(&options::sources(matches, environment)),
+        Some((check::NAME, matches)) => {
+            let wanted = check::Wanted::of(matches);
+            check::run(&options::sources(matches, environment), &wanted)
+        }
         Some((verify::NAME, matches)) => {
             let wanted = verify::Wanted::of(matches);
             verify::run(&options::sources(matches, environment), wanted)
@@ -49,7 +53,8 @@ fn command() -> Command {
     Command::new("larder")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A caching reverse proxy that makes GitLab CI job artifacts local")
-        .after_help(options::keys_help())
+        .after_help("`larder COMMAND -h` shows a command's flags, `larder --help` every key.")
+        .after_long_help(options::keys_help())
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([serve::command(), check::command(), verify::command()])
@@ -89,17 +94,57 @@ fn say(text: impl Display) {
     let _ = writeln!(io::stderr(), "larder: {text}");
 }
 
+/// What a command does with a configuration.
+type Outcome = Result<(), Box<dyn Error>>;
+
 /// Loads the configuration and hands it on, or says why not.
-fn with_configuration(sources: &Sources, run: impl FnOnce(Loaded) -> Result<(), Box<dyn Error>>) -> ExitCode {
+fn with_configuration(sources: &Sources, run: impl FnOnce(Loaded) -> Outcome) -> ExitCode {
     match config::load(sources) {
         Ok(loaded) => run(loaded).map_or_else(|error| fail(error.as_ref()), |()| ExitCode::SUCCESS),
         Err(problems) => refuse_configuration(&problems),
     }
 }
 
+/// The same for what is to be served by it: all that it names must be usable, and what turns out not to be all the same
+/// is wrong with the configuration as well.
+fn with_all_it_names(examined: Result<Loaded, Problems>, run: impl FnOnce(Loaded) -> Outcome) -> ExitCode {
+    let loaded = match examined {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse_configuration(&problems),
+    };
+    match run(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref().is_some_and(app::Error::is_configuration) => {
+            say(sentence(error.as_ref()));
+            ExitCode::from(REFUSED)
+        }
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_short_help_fits_a_screen_and_the_long_one_has_all() {
+        let mut command = command();
+        let names: Vec<String> =
+            command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let helps = |command: &mut Command| {
+            [command.render_help().to_string(), command.render_long_help().to_string()]
+        };
+        let mut all = vec![helps(&mut command)];
+        command.build();
+        all.extend(names.iter().map(|name| helps(command.find_subcommand_mut(name).unwrap())));
+        for [short, long] in all {
+            assert!(short.lines().count() <= 24, "{short}");
+            assert!(short.lines().all(|line| line.chars().count() <= 80), "{short}");
+            for spec in crate::config::KEYS {
+                assert!(long.contains(spec.path) && long.contains(spec.doc), "{}", spec.path);
+            }
+        }
+    }
 
     #[test]
     fn the_commands_are_consistent() {

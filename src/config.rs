@@ -12,17 +12,22 @@ mod build;
 mod document;
 mod keys;
 mod layers;
+mod named;
 mod nearest;
 mod problem;
 mod read;
 mod render;
-pub mod size;
+mod size;
+mod sources;
+mod spec;
 mod text;
 
-pub use keys::{Flag, KEYS, Presence, Shape, Spec};
-pub use layers::{File, Sources};
-pub use problem::{Problem, Problems};
+pub use keys::KEYS;
+pub(crate) use named::{Named, named};
+pub(crate) use problem::{Problem, Problems};
 pub use render::{example, table};
+pub use sources::{File, Sources};
+pub(crate) use spec::{Names, Presence, Spec};
 
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
@@ -56,18 +61,18 @@ pub struct Loaded {
 impl Loaded {
     /// The effective configuration as a TOML document that names the layer of each value; loading it gives the same
     /// configuration again.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         render::effective(&self.effective)
     }
 
     /// The keys that have another value in `other`, wherever it comes from.
-    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static Spec> + 'a {
+    pub(crate) fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static Spec> + 'a {
         let pairs = self.effective.iter().zip(&other.effective);
         pairs.filter(|(ours, theirs)| ours.value != theirs.value).map(|(ours, _)| ours.spec)
     }
 
     /// Takes over those keys of `new` that take effect at once, as what is in effect then.
-    pub fn take_over(&mut self, new: Self) {
+    pub(crate) fn take_over(&mut self, new: Self) {
         for (ours, theirs) in self.effective.iter_mut().zip(new.effective) {
             if ours.spec.reloads {
                 *ours = theirs;

@@ -23,19 +23,17 @@
 //! A module names only modules that stand on lines below its own; a test reads the tree and holds it to that.
 //!
 //! ```text
-//! cli                                                  arguments -> exit status
-//! app                                                  composition root
-//! config                                               file + environment + flags -> one validated value
-//! server                                               connections: accept, limit, drain
-//! proxy                                                one request as steps
-//! fill | entries                                       one transfer an archive, followed while it grows | single files
-//! access                                               caller x archive -> Grant; asks GitLab, remembers briefly
-//! store | upstream | archive | admin                   files and index | GitLab | zip | the operator's listener
-//! conditional                                          pure: preconditions
-//! grant | fields                                       pure: facts and verdicts | kept fields
-//! route | hop | range | content | origin               pure: what is asked | what travels on | byte ranges | types | URLs
-//! telemetry | key | clock | pace | secret | rt         the ground
-//! num                                                  lengths in memory and in files
+//! cli                                        arguments -> exit status
+//! app                                        composition root
+//! config                                     file + environment + flags -> one validated value
+//! proxy                                      one request as steps
+//! fill | entries | server                    bytes of an archive, fetched once for all | single files of it | connections
+//! access                                     caller x archive -> Grant; asks GitLab, remembers briefly
+//! store | upstream | admin                   files and index | connections to GitLab | the operator's listener
+//! gitlab | zip                               pure: questions, facts and verdicts | directories and entries
+//! http                                       pure: what travels on, preconditions, ranges, types, kept fields
+//! telemetry                                  logs and metrics
+//! base                                       clocks, keys, secrets, tasks: the ground
 //! ```
 //!
 //! # Words
@@ -43,34 +41,23 @@
 //! *Upstream*: GitLab. *Archive*: the zip of a job's artifacts. *Question*: may this caller have that archive, by this
 //! route? *Probe*: asking it. *Facts*: by what an archive is recognised. *Grant*: GitLab's yes, naming the archive that
 //! it opens. *Epoch*: rises with every invalidation; what began before is void. *Fill*: one transfer from GitLab to the
-//! store; its *leader* began it, *followers* joined it. *Draft*: an archive that is arriving. *Sparse*: of which only some
-//! chunks are here. *Claim*: missing chunks that somebody fetches. *Record*: what stands beside an archive on disk.
+//! store; its *leader* began it, *followers* joined it. *Partial*: of which only some chunks are here. *Claim*: missing chunks
+//! that somebody brings, the one way in which bytes get into an archive. *Record*: what stands beside an archive on disk.
 //! *Outcome*: how a request ended.
 
 pub mod access;
 pub mod admin;
 pub mod app;
-pub mod archive;
+pub mod base;
 pub mod cli;
-pub mod clock;
-pub mod conditional;
 pub mod config;
-pub mod content;
-pub mod entries;
-pub mod fields;
-pub mod fill;
-pub mod grant;
-pub mod hop;
-pub mod key;
-pub mod num;
-pub mod origin;
-pub mod pace;
+mod entries;
+mod fill;
+pub mod gitlab;
+pub mod http;
 pub mod proxy;
-pub mod range;
-pub mod route;
-pub mod rt;
-pub mod secret;
 pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+pub mod zip;

@@ -1,68 +1,72 @@
 //! One request, as steps: route, admit, look up, then hit, fill or pass.
 //!
 //! Owns the order of things and the answers that clients get. Knows access, fills, the store and GitLab by their
-//! faces; knows nothing of sockets. Every failure becomes an answer here, and its status is chosen in one place
+//! faces, and connections by what they say of themselves; knows nothing of sockets. Every failure becomes an answer here, and its status is chosen in one place
 //! ([`answer`]).
 
+mod access_log;
 mod answer;
 mod archive;
 mod body;
-mod door;
 mod entry;
-mod firsts;
-mod learn;
-mod mend;
+mod held;
+mod lead;
+mod left;
+mod lookup;
+mod missed;
 mod pass;
-mod recognise;
-mod report;
-mod serve;
-mod stall;
+mod refs;
+mod relay;
+mod repair;
+mod request;
+mod respond;
+mod spelling;
 mod tunnel;
 mod types;
 mod upload;
-mod wire;
+mod validate;
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
 
-pub use body::Body;
-pub use firsts::Firsts;
-pub use report::Reported;
-pub use tunnel::{Seat, Tunnels};
-pub use types::Types;
-pub use wire::Wire;
+pub(crate) use access_log::Reported;
+pub(crate) use body::Body;
+pub(crate) use left::Left;
+pub(crate) use missed::FirstMisses;
+pub(crate) use spelling::Spelling;
+pub(crate) use tunnel::Tunnels;
+pub(crate) use types::Types;
 
-use crate::access::Access;
-use crate::clock::{Clock, Moment};
-use crate::content;
+use crate::access::{Access, Caller};
+use crate::base::clock::{Clock, Moment};
+use crate::base::memory::Memory;
+use crate::base::secret::Ids;
 use crate::entries::Entries;
 use crate::fill::Fills;
-use crate::hop::{self, Front, Names, Peer};
-use crate::pace::Least;
-use crate::route::{Line, Route};
+use crate::gitlab::route::{RequestLine, Route};
+use crate::http::content;
+use crate::http::hop::Ignored;
+use crate::http::hop::{self, Front, Names, REQUEST_ID, Way};
+use crate::server::{ConnInfo, ConnPermit, Handler, Unhandled};
 use crate::store::Store;
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::Upstream;
-use report::Report;
-use stall::Stall;
+use access_log::Report;
 use upload::Upload;
 
-/// A client's or larder's own name for a request, in logs on both sides.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// What the operator decides about answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// What happens when one file of an archive that isn't held is asked for.
     pub on_file: OnFile,
     /// Which files go out as gzip to clients that take it.
     pub gzip: GzipFor,
+    /// Fields of clients that don't matter to GitLab's answers.
+    pub ignore_fields: Arc<Ignored>,
 }
 
 /// What happens beside the answer when one file of an archive that isn't held is asked for.
@@ -97,7 +101,7 @@ impl GzipFor {
 
 /// What requests are answered with.
 #[derive(Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// GitLab.
     pub upstream: Arc<Upstream>,
     /// Archives.
@@ -106,37 +110,28 @@ pub struct Proxy {
     pub access: Arc<Access>,
     /// Archives on their way.
     pub fills: Arc<Fills>,
+    /// What answers under way may hold.
+    pub memory: Arc<Memory>,
     /// Single files of archives.
     pub entries: Entries,
     /// Who is first to want a file of an archive that isn't held.
-    pub firsts: Arc<Firsts>,
+    pub first_misses: FirstMisses,
     /// What GitLab was seen to say of files.
     pub types: Types,
     /// What the operator decides about answers.
     pub serving: Settings,
+    /// Changes that go on without their clients.
+    pub left: Arc<Left>,
     /// Connections that speak something else than HTTP now.
     pub tunnels: Arc<Tunnels>,
     /// The time.
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What this process's request IDs begin with, so that they differ from the last one's.
-    pub run: String,
-    /// Requests so far.
-    pub count: AtomicU64,
-}
-
-/// What a connection tells of itself with each request.
-#[derive(Clone)]
-pub struct Connection {
-    /// The peer.
-    pub peer: Peer,
-    /// Its stream's side.
-    pub wire: Arc<Wire>,
-    /// What it holds while it is open, in whatever protocol.
-    pub seat: Seat,
-    /// The slowest that its client may take or send a body.
-    pub least: Least,
+    /// Names for requests that come without one.
+    pub ids: Ids,
+    /// How answers of larder's own are written.
+    pub spelling: Spelling,
 }
 
 /// A request on its way through. Whatever isn't a hit is awaited in a box: hyper moves a request's future, and the largest
@@ -147,48 +142,59 @@ struct Exchange {
     /// The fields, shared with whoever asks in this client's name.
     fields: Arc<HeaderMap>,
     body: Upload,
-    peer: Peer,
-    seat: Seat,
+    permit: Arc<ConnPermit>,
     front: Front,
-    client: IpAddr,
+    way: Way,
     started: Moment,
+    /// Fields that don't matter to what it may have.
+    ignored: Arc<Ignored>,
+    /// Whether it came by HTTP/2.
+    shared: bool,
 }
 
 impl Exchange {
+    /// Who asks.
+    fn caller(&self) -> Caller {
+        Caller::new(self.ignored.without(&self.fields), self.way.clone())
+    }
+
     /// What decides how much of an archive is sent.
-    fn request(&self) -> serve::Request<'_> {
-        serve::Request { fields: &self.fields, head: is_head(&self.parts) }
+    fn request(&self) -> respond::Request<'_> {
+        respond::Request { fields: &self.fields, head: is_head(&self.parts) }
     }
 }
 
-impl Proxy {
-    /// Answers a request. It never fails: what goes wrong is an answer, or breaks its body off.
-    pub async fn handle(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        connection: Connection,
-    ) -> Response<Reported> {
+impl Handler for Proxy {
+    type Body = Reported;
+
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, connection: ConnInfo) -> Response<Reported> {
         let started = self.clock.now();
         let (mut parts, body) = request.into_parts();
-        let settled = door::settle(&mut parts);
+        let peer = connection.peer;
+        let settled = validate::settle(&mut parts, peer);
+        let client = settled.unwrap_or(peer.address);
         let id = self.request_id(&parts.headers);
         parts.headers.insert(REQUEST_ID, id.clone());
-        let client = connection.peer.client(&parts.headers);
-        let wire = Arc::clone(&connection.wire);
-        let shared = wire.is_shared();
-        let mut report = Report::new(&self, &parts, &id, client, started, wire);
+        let shared = connection.is_shared();
+        let mut report = Report::new(&self, &parts, &id, client, started);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
-        let Connection { peer, wire, seat, least } = connection;
-        let body = Upload::new(body, &fields, least, wire.is_shared());
-        let stall = Stall::new(&wire, least);
+        let way = Way::of(peer, client, &fields);
+        let connection_kind = held::Kind::of(&connection);
+        let ConnInfo { protocol, least, permit, .. } = connection;
+        let body = Upload::new(body, &fields, least, shared);
         let front = Front::of(peer, &fields, &parts.uri);
         let pages = answer::reads_pages(self.upstream.origin().root(), parts.uri.path(), &fields);
         let asked = (parts.method.clone(), parts.uri.path_and_query().cloned());
-        let exchange = Exchange { parts, fields, body, peer, seat, front: front.clone(), client, started };
-        let (outcome, mut response) = match settled {
-            Ok(()) => self.answer(exchange, &mut report).await,
+        let ignored = Arc::clone(&self.serving.ignore_fields);
+        let front_of = front.clone();
+        let exchange =
+            Exchange { parts, fields, body, permit, front: front_of, way, started, ignored, shared };
+        let (outcome, response) = match settled {
+            Ok(_) => self.answer(exchange, &mut report).await,
             Err(why) => (Outcome::Malformed, answer::malformed(why)),
         };
+        let (room, outcome, mut response) =
+            held::make_room(&self, (&asked.0, client), &connection_kind, outcome, response).await;
         if pages {
             response = answer::page(response);
         }
@@ -207,33 +213,50 @@ impl Proxy {
         if !fields.contains_key(REQUEST_ID) {
             fields.insert(REQUEST_ID, id);
         }
+        if !shared {
+            self.spelling.note(response.extensions_mut());
+        }
         report.head(outcome, response.status());
-        response.map(|body| Reported::new(body, report, stall))
+        response.map(|body| Reported::new(body, report, protocol, room))
     }
 
+    fn refuse(&self, why: Unhandled) -> Vec<u8> {
+        self.last(match why {
+            Unhandled::SlowHead => answer::late(),
+            Unhandled::Unencrypted => answer::unencrypted(),
+        })
+    }
+}
+
+impl Proxy {
     /// GitLab's names, to us and to a client.
     fn names<'a>(&'a self, front: &'a Front) -> Names<'a> {
-        let origin = self.upstream.origin();
-        Names { scheme: origin.scheme(), authority: origin.authority(), front }
+        let (origin, external) = (self.upstream.origin(), self.upstream.external());
+        let external = (external.scheme(), external.authority());
+        Names { scheme: origin.scheme(), authority: origin.authority(), external, front }
     }
 
     async fn answer(self: &Arc<Self>, exchange: Exchange, report: &mut Report) -> (Outcome, Response<Body>) {
-        let target = match door::check(&exchange.parts, &exchange.fields) {
+        let target = match validate::check(&exchange.parts, &exchange.fields) {
             Ok(target) => target,
             Err(why) => return (Outcome::Malformed, answer::malformed(why)),
         };
         if self.upstream.hop().is_in(&exchange.fields) {
             return (Outcome::Malformed, answer::looped());
         }
-        let line = Line {
+        let line = RequestLine {
             method: &exchange.parts.method,
             target: &target,
             has_body: !exchange.body.is_end_stream(),
         };
-        let route = Route::of(self.upstream.origin().root(), line);
+        let root = self.upstream.origin().root();
+        let route = Route::of(root, line).meant(root, line, &exchange.fields);
         report.route(&route);
         match route {
-            Route::Read(question) => archive::answer(self, exchange, question).await,
+            Route::Read(question) if question.entry.is_some() => {
+                entry::entry_request(self, exchange, question).await
+            }
+            Route::Read(question) => archive::archive_request(self, exchange, question).await,
             Route::Write(write) => Box::pin(pass::write(self, exchange, write)).await,
             Route::Pass => Box::pin(pass::pass(self, exchange, Outcome::Pass)).await,
         }
@@ -249,14 +272,12 @@ impl Proxy {
     }
 
     fn new_id(&self) -> HeaderValue {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{}{number:016x}", self.run))
-            .unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+        let name = self.ids.next().and_then(|name| HeaderValue::try_from(name).ok());
+        name.unwrap_or_else(|| HeaderValue::from_static("unnamed"))
     }
 
-    /// The bytes of an HTTP/1.1 answer to a request that couldn't be read, behind which its connection ends.
-    pub fn unread(&self, status: StatusCode) -> Vec<u8> {
-        let mut response = answer::unread(status);
+    /// The bytes of an answer without a request, behind which its connection ends.
+    fn last(&self, mut response: Response<Body>) -> Vec<u8> {
         let fields = response.headers_mut();
         let bypass = HeaderValue::from_static(Outcome::Malformed.cache_status());
         fields.insert(HeaderName::from_static("cache-status"), bypass);
@@ -269,9 +290,4 @@ impl Proxy {
 /// Whether the client asked for a head alone.
 fn is_head(parts: &Parts) -> bool {
     parts.method == http::Method::HEAD
-}
-
-/// Removes the length that the body's own size says again.
-fn leave_length_to_body(fields: &mut HeaderMap) {
-    fields.remove(header::CONTENT_LENGTH);
 }

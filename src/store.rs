@@ -1,40 +1,43 @@
 //! Archives on disk, and the ones that are open.
 //!
-//! Owns the cache directory: files are the truth, an index makes starts fast, open archives are kept in moka. Knows
+//! Owns the cache directory: files are the truth, an index makes starts fast, archives used lately stay open. Knows
 //! nothing of GitLab, connections or HTTP. Nothing that fails here is an answer to a client: the caller goes without.
-//! No byte leaves without a [`Grant`](crate::grant::Grant) that names the archive.
+//! No byte leaves without a [`Grant`](crate::gitlab::grant::Grant) that names the archive.
 
-mod also;
-mod archive;
-mod chunks;
-mod claim;
+mod account;
+mod aliases;
+mod begin;
+mod budget;
+mod commit;
 mod data;
 mod disk;
-mod draft;
 mod error;
 mod files;
-mod gaps;
+mod full;
 mod index;
 mod layout;
 mod lock;
+pub mod lru;
 mod map;
 mod mapped;
-mod parts;
-mod presence;
+mod object;
+mod opened;
+mod partial;
+mod reach;
 pub mod record;
 mod recover;
-mod reserve;
 mod room;
-pub mod scrub;
-pub mod shelf;
-mod shelved;
-mod slices;
-mod slots;
-mod sparse;
+pub(crate) mod scrub;
+
+mod state;
+
+mod scan_state;
 mod tally;
-mod unchecked;
+mod totals;
 pub mod verify;
 
+use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,38 +46,36 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-pub use archive::{Absent, Archive, Unsound};
-pub use claim::Claim;
-pub use data::SLICE;
-pub use draft::{Draft, End, Progress, Rest, Writer, Written};
-pub use error::Error;
-pub use gaps::Have;
-pub use mapped::{Mapped, Part};
-pub use presence::Presence;
+pub(crate) use budget::Budget;
+pub(crate) use error::Error;
+pub(crate) use mapped::{Mapped, Part};
+pub use object::{Archive, Reader, State};
+pub(crate) use object::{Availability, ChunkClaim, ReadError, Remainder, Unsound};
 pub use record::Record;
-pub use scrub::{Scrub, Share};
-pub use slices::{Growing, Slices};
+pub(crate) use scrub::Scrub;
+pub use scrub::Share;
+pub(crate) use totals::Totals;
 
-use crate::clock::Clock;
-use crate::grant::Facts;
-use crate::key::{ArchiveId, Key};
-use crate::num::to_u64;
+use crate::base::clock::Clock;
+use crate::base::key::{ArchiveId, Key};
+use crate::gitlab::grant::Facts;
 use disk::Disk;
 use files::{Files, Plain};
 use layout::Layout;
 use lock::Lock;
+use lru::StoredMeta;
+use reach::Reach;
 use recover::Pass;
-use room::{Limits, Shared};
-use shelf::Slot;
-use shelved::Look;
+use room::{Limits, StoreInner};
+use state::Look;
 
 /// What the operator decides about the store.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The cache directory, owned by one process.
     pub dir: PathBuf,
-    /// Budget for everything in it, bytes.
-    pub max_size: u64,
+    /// Budget for everything in it.
+    pub max_size: Budget,
     /// Longest archive that is stored, bytes; `None`: any that fits the budget.
     pub max_object: Option<u64>,
     /// Bytes of the file system that stay free.
@@ -98,27 +99,12 @@ pub enum ReadMode {
     Pread,
 }
 
-/// Sizes for the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Totals {
-    /// Archives in the store.
-    pub archives: usize,
-    /// Bytes taken.
-    pub bytes: u64,
-    /// Archives evicted since the start.
-    pub evicted: u64,
-    /// Shards, of 256, whose files haven't been looked at since the start: what lies there may not be counted yet.
-    pub unchecked: u16,
-    /// Whether the disk took the last archive that was tried.
-    pub writable: bool,
-}
-
 /// Archives that are out of sight and whose files are still there.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
-pub struct Taken {
+pub(crate) struct Taken {
     key: Key,
-    slot: Option<Slot>,
+    slot: Option<StoredMeta>,
     /// A key whose files haven't been looked at.
     unchecked: Option<Key>,
 }
@@ -132,33 +118,34 @@ const LOOKS: usize = 4;
 /// The store.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<StoreInner>,
     max_age: u64,
     clock: Clock,
     lock: Mutex<Option<Lock>>,
     pass: Mutex<Pass>,
-    seeking: Semaphore,
+    seeking: Arc<Semaphore>,
 }
 impl Store {
     /// Opens the store of one GitLab instance: takes the directory and sweeps what was unfinished. What else lies there is
     /// found while it is in use, by [`Self::check_some`] and by whoever asks for it.
     pub fn open(settings: &Settings, instance: &str, clock: Clock) -> Result<Self, Error> {
-        Self::open_by(Arc::new(Plain), settings, instance, clock)
+        Self::open_by(|reach| Arc::new(Plain(reach)), settings, instance, clock)
     }
 
     fn open_by(
-        files: Arc<dyn Files>,
+        files: impl FnOnce(Reach) -> Arc<dyn Files>,
         settings: &Settings,
         instance: &str,
         clock: Clock,
     ) -> Result<Self, Error> {
         let lock = lock::own(&settings.dir)?;
         let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
-        let layout = Layout::create(&settings.dir, instance, files).map_err(fail)?;
+        let layout = Layout::create(instance, files(lock.reach.clone())).map_err(fail)?;
         recover::sweep_incoming(&layout).map_err(fail)?;
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
         let disk = Arc::new(Disk::new(clock.clone()));
-        let shared = Arc::new(Shared::new(layout, settings.read, limits, settings.max_size, disk));
+        let budget = budget::here(settings, &lock.reach).map_err(fail)?;
+        let shared = Arc::new(StoreInner::new(layout, settings.read, limits, budget, disk));
         shared.adopt_partial().map_err(fail)?;
         Ok(Self {
             shared,
@@ -166,7 +153,7 @@ impl Store {
             clock,
             lock: Mutex::new(Some(lock)),
             pass: Mutex::default(),
-            seeking: Semaphore::new(SEEKING),
+            seeking: Arc::new(Semaphore::new(SEEKING)),
         })
     }
 
@@ -177,9 +164,9 @@ impl Store {
     }
 
     /// [Checks](Self::check_some) all in the background. Ends when the store is closed or nobody refers to it any more.
-    pub fn check_all(self: &Arc<Self>) {
+    pub(crate) fn check_all(self: &Arc<Self>) {
         let store = Arc::downgrade(self);
-        drop(crate::rt::spawn_blocking(move || {
+        drop(crate::base::rt::spawn_blocking(move || {
             while store.upgrade().is_some_and(|store| store.check_some()) {
                 // Whoever waits for a core to answer a client comes first.
                 std::thread::yield_now();
@@ -196,11 +183,12 @@ impl Store {
                 Look::Absent => return None,
                 Look::Unchecked if !self.seek(key).await => return None,
                 Look::Unchecked => {}
-                Look::Held(key, slot) if now.saturating_sub(slot.filled_at) >= self.max_age => {
+                Look::Held(key, slot, _) if now.saturating_sub(slot.filled_at) >= self.max_age => {
                     Box::pin(self.remove(key, Some(slot.id))).await;
                     return None;
                 }
-                Look::Held(key, slot) => {
+                Look::Held(.., Some(open)) => return Some(open),
+                Look::Held(key, slot, None) => {
                     if let Some(archive) = self.open_up(key, slot).await {
                         return Some(archive);
                     }
@@ -210,39 +198,33 @@ impl Store {
         None
     }
 
-    async fn open_up(&self, key: Key, slot: Slot) -> Option<Arc<Archive>> {
-        let is_it = |archive: &Arc<Archive>| archive.id() == slot.id && !archive.is_retired();
-        if let Some(archive) = self.shared.hot.get(&key).filter(is_it) {
-            return Some(archive);
-        }
+    async fn open_up(&self, key: Key, slot: StoredMeta) -> Option<Arc<Archive>> {
         let shared = Arc::clone(&self.shared);
-        crate::rt::blocking(move || shared.open(key, slot)).await.ok()?
+        crate::base::rt::blocking(move || shared.open(key, slot)).await.ok()?
     }
 
     /// Looks among the files that haven't been looked at; whether there is something now.
     async fn seek(&self, key: Key) -> bool {
-        // The semaphore is never closed.
-        let _turn = self.seeking.acquire().await;
-        // Of those who ask for one archive at once, the first has found it for all.
-        if self.holds(key).is_some() {
-            return true;
-        }
         let shared = Arc::clone(&self.shared);
+        let seek = move || {
+            // Of those who ask for one archive at once, the first has found it for all.
+            if shared.holds(key).is_none() {
+                shared.seek(key);
+            }
+        };
         // One that dies has found nothing.
-        let _ = crate::rt::blocking(move || shared.seek(key)).await;
+        let _ = crate::base::rt::blocking_in_turn(&self.seeking, seek).await;
         self.holds(key).is_some()
     }
 
     /// The name of the archive under a key, at a glance.
-    pub fn holds(&self, key: Key) -> Option<ArchiveId> {
-        let shelved = self.shared.shelf.lock();
-        let holder = shelved.shelf.holder(key)?;
-        shelved.shelf.find(holder).map(|slot| slot.id)
+    pub(crate) fn holds(&self, key: Key) -> Option<ArchiveId> {
+        self.shared.holds(key)
     }
 
     /// Whether another key's archive is proven to be the one GitLab speaks of; if so, it is found under `key` as well
     /// from now on. `known`: one that GitLab was just found not to have there.
-    pub async fn join(&self, key: Key, seen: &Facts, known: Option<ArchiveId>) -> bool {
+    pub(crate) async fn join(&self, key: Key, seen: &Facts, known: Option<ArchiveId>) -> bool {
         let holder = self.shared.shelf.lock().shelf.marked(seen.sought());
         let Some(holder) = holder.filter(|holder| *holder != key) else {
             return false;
@@ -257,60 +239,79 @@ impl Store {
     }
 
     /// Whether an archive that would have to be fetched may be brought to the disk now. While that refuses, one every
-    /// few seconds may be: whoever gets a yes should go on to [`Self::draft`].
-    pub fn may_try(&self) -> bool {
+    /// few seconds may be: whoever gets a yes should go on to [`Self::begin`].
+    pub(crate) fn may_try(&self) -> bool {
         self.shared.disk.may_try()
     }
 
-    /// Makes room for an archive that is about to arrive. Its name is new.
-    pub async fn draft(&self, key: Key, length: Option<u64>) -> Result<Arc<Draft>, Error> {
+    /// Whether the disk refuses and it is time to try it again.
+    pub(crate) fn is_to_be_tried(&self) -> bool {
+        self.shared.disk.is_to_be_tried()
+    }
+
+    /// Makes an archive that is about to arrive, by what its record is to say, with room for all of it: it gets a new name,
+    /// and nobody can find it yet. What it is claimed by is the one way to write it.
+    pub async fn begin(
+        &self,
+        record: Record,
+        length: Option<u64>,
+    ) -> Result<(Arc<Archive>, ChunkClaim), Error> {
         let shared = Arc::clone(&self.shared);
-        let made = crate::rt::blocking(move || shared.draft(key, length)).await;
-        let made = made.map_err(|reason| Error::io("begin", reason)).flatten();
-        made.map(Arc::new).inspect_err(|error| self.shared.disk.failed(error))
+        let begun = crate::base::rt::blocking(move || shared.begin(record, length)).await;
+        let begun = begun.map_err(|reason| Error::io("begin", reason)).flatten();
+        begun.inspect_err(|error| self.shared.disk.failed(error))
     }
 
-    /// Puts a whole draft into the store if `still` says that nothing has overtaken it; `still` must call what it is
-    /// given, once, or not at all. Returns the archive; `None` if it was overtaken. Blocks.
-    pub fn commit(
-        &self,
-        draft: &Draft,
-        record: &Record,
-        still: impl FnOnce(&mut dyn FnMut()),
-    ) -> Result<Option<Arc<Archive>>, Error> {
-        self.bring(draft, record, still).map_err(|error| draft.trial().failed(error))
+    /// The same of an archive whose parts come as they are wanted: room is taken for those alone. Blocks.
+    pub(crate) fn begin_in_parts(&self, record: Record) -> Result<Arc<Archive>, Error> {
+        self.shared.begin_in_parts(record)
     }
 
-    fn bring(
+    /// Takes on the first missing bytes of a range that nobody fetches.
+    pub(crate) fn claim(&self, archive: &Arc<Archive>, range: &Range<u64>) -> Option<ChunkClaim> {
+        self.shared.claim(archive, range)
+    }
+
+    /// Writes down which chunks of an archive are here, where that is of use to the next larder. Blocks.
+    pub(crate) fn note(&self, archive: &Archive) -> Result<(), Error> {
+        self.shared.note(archive)
+    }
+
+    /// Lets an archive be found of which some chunks are here, if `still` says that nothing has overtaken it; nothing may
+    /// while what that returns is kept. Returns whether. Blocks.
+    pub(crate) fn place<G>(
         &self,
-        draft: &Draft,
-        record: &Record,
-        still: impl FnOnce(&mut dyn FnMut()),
-    ) -> Result<Option<Arc<Archive>>, Error> {
-        let encoded = record.encode()?;
-        self.shared.seal(draft, &encoded)?;
+        archive: &Arc<Archive>,
+        still: impl FnOnce() -> Option<G>,
+    ) -> Result<bool, Error> {
+        self.shared.place(archive, still, self.clock.now().unix_seconds())
+    }
+
+    /// Puts an archive into the store whose bytes are all here, and right. One that can be found already must still be the
+    /// one that is; of any other `still` says whether nothing has overtaken it, as in [`Self::place`]. Returns whether. Blocks.
+    pub fn commit<G>(
+        &self,
+        archive: &Arc<Archive>,
+        still: impl FnOnce() -> Option<G>,
+    ) -> Result<bool, Error> {
         let now = self.clock.now().unix_seconds();
-        let mut placed = None;
-        still(&mut || placed = Some(self.shared.publish(draft, record, to_u64(encoded.len()), now)));
-        let Some(published) = placed else {
-            let layout = &self.shared.layout;
-            let _ = layout.files.remove(&layout.incoming_rec(draft.key(), draft.id()));
-            return Ok(None);
-        };
-        let (archive, replaced) = published.map_err(|reason| Error::io("store", reason))?;
-        self.shared.hot.insert(draft.key(), Arc::clone(&archive));
-        self.shared.unlink(draft.key(), replaced);
-        // It can be found already. Whether its names outlive a crash is the disk's affair: then a start doesn't find it.
-        match self.shared.layout.sync_shard(draft.key()) {
-            Ok(()) => draft.trial().succeeded(),
-            Err(reason) => drop(draft.trial().failed(Error::io("sync", reason))),
-        }
-        Ok(Some(archive))
+        self.shared.commit(archive, still, now).map_err(|error| archive.trial().failed(error))
+    }
+
+    /// Puts a chunk that was fetched again in the place of one that was unsound. Returns whether it is the right one. Blocks.
+    pub(crate) fn repair(&self, archive: &Archive, chunk: u64, bytes: &[u8]) -> io::Result<bool> {
+        self.shared.repair(archive, chunk, bytes)
+    }
+
+    /// Takes an archive out that can't be repaired, or isn't right. Blocks.
+    pub(crate) fn give_up(&self, archive: &Archive) {
+        let taken = self.shared.take_out(archive.key(), Some(archive.id()));
+        self.shared.unlink(archive.key(), taken);
     }
 
     /// Takes an archive out of the store: with `id`, only that very one. It is gone from disk when this returns;
     /// those who read it finish.
-    pub async fn remove(&self, key: Key, id: Option<ArchiveId>) {
+    pub(crate) async fn remove(&self, key: Key, id: Option<ArchiveId>) {
         if let Some(taken) = self.take_out(key, id) {
             self.unlink(taken).await;
         }
@@ -319,7 +320,7 @@ impl Store {
     /// The part of [`Self::remove`] that nobody may come between: out of sight at once, the files still there. A job's
     /// archive goes under whichever key it is stored; a ref that no longer leads to an archive takes nobody else's
     /// along.
-    pub fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Taken> {
+    pub(crate) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Taken> {
         let mut shelved = self.shared.shelf.lock();
         let holder = shelved.shelf.part(key);
         // What its files hold isn't known yet, and is void.
@@ -335,14 +336,19 @@ impl Store {
     }
 
     /// The rest of [`Self::remove`].
-    pub async fn unlink(&self, taken: Taken) {
+    pub(crate) async fn unlink(&self, taken: Taken) {
         let shared = Arc::clone(&self.shared);
         let remove = move || {
             shared.unlink(taken.key, taken.slot);
             taken.unchecked.into_iter().for_each(|key| shared.clear(key));
         };
         // A file that can't be unlinked is found, without its record or expired, at the next start.
-        let _ = crate::rt::blocking(remove).await;
+        let _ = crate::base::rt::blocking(remove).await;
+    }
+
+    /// Bytes that it may take.
+    pub(crate) fn budget(&self) -> u64 {
+        self.shared.budget
     }
 
     /// Sizes for the metrics.
@@ -358,9 +364,19 @@ impl Store {
     }
 
     /// Closes what nobody uses and notes when archives were used last. To be called every minute or so.
-    pub fn sweep(&self) {
-        self.shared.hot.run_pending_tasks();
+    pub(crate) fn sweep(&self) {
         self.shared.sweep();
+    }
+
+    /// Lets nothing begin another read of archives that blocks (comparing, unpacking, finding out whether one is right): the
+    /// program ends now.
+    pub(crate) fn stop(&self) {
+        self.shared.gate.stop();
+    }
+
+    /// Whether it was told to.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.gate.is_stopping()
     }
 
     /// Writes down what the next start would otherwise have to find out, and gives the directory back. Blocks.
@@ -374,12 +390,5 @@ impl Store {
     }
 }
 
-impl Drop for Store {
-    /// Open archives refer to what they share, which refers to them.
-    fn drop(&mut self) {
-        self.shared.hot.invalidate_all();
-        self.shared.hot.run_pending_tasks();
-    }
-}
 #[cfg(test)]
 mod tests;

@@ -148,7 +148,7 @@ class StandIn(Server):
     """GitLab, with jobs whose archives all have one size."""
 
     def __init__(self, home, size, jobs):
-        command = [os.environ["STANDIN_PROGRAM"], "--fixture", "--storage=local-sha256"]
+        command = [os.environ["STANDIN_PROGRAM"], "--fixture", "--storage=local"]
         super().__init__("stand-in", command + [f"--archive-size={size}", f"--jobs={jobs}"], home, subprocess.PIPE)
         line = self.process.stdout.readline()
         if not line:

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, header};
-use larder::fields::Kept;
-use larder::grant::{Etag, Facts, ObjectPath, Sha256, StorageRules};
-use larder::key::{ArchiveId, JobId, Key};
-use larder::route::Class;
+use larder::base::key::{ArchiveId, JobId, Key};
+use larder::gitlab::grant::{AskedPath, Facts, ObjectPath, StorageRules};
+use larder::gitlab::route::Class;
+use larder::http::fields::Kept;
+use larder::http::{Etag, Sha256};
 use larder::store::Record;
 use twox_hash::XxHash3_128;
 
@@ -27,11 +28,15 @@ pub(crate) fn key(n: u64) -> Key {
 }
 
 fn object(n: u64) -> Option<ObjectPath> {
-    let rules = StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None };
-    let location = format!("https://bucket.s3.example.com/ab/cd/2027_01_15/{}/{n}/artifacts.zip", FIRST + n);
+    let rules =
+        StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), external: None, hosts: None };
+    let location = format!(
+        "https://bucket.s3.example.com/ab/cd/2027_01_15/{}/{n}/artifacts.zip?X-Amz-Signature=0",
+        FIRST + n
+    );
     let mut fields = HeaderMap::new();
     fields.insert(header::LOCATION, HeaderValue::try_from(location).unwrap());
-    rules.location(&fields, None).map(|location| location.object())
+    rules.location(&fields, AskedPath::default()).map(|location| location.object())
 }
 
 /// A record as an archive out of an object store has it.
@@ -43,12 +48,13 @@ pub(crate) fn record(n: u64) -> Record {
         id: ArchiveId::new(n),
         length: u64::try_from(EMPTY.len()).unwrap(),
         filled_at: 1_800_000_000 + n,
+        faces: Vec::new(),
         facts: Facts {
             etag: None,
             object: object(n),
             length: u64::try_from(EMPTY.len()).ok(),
             modified: Some(1_800_000_000),
-            tail: Some(EMPTY.to_vec()),
+            tail: Some(EMPTY.to_vec().into()),
             sha256: Some(Sha256::new(digest)),
         },
         etag: Etag::quoting("0123456789abcdef0123456789abcdef"),

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group};
-use larder::clock::Clock;
-use larder::key::{ArchiveId, Key};
-use larder::store::shelf::{Shelf, Slot};
-use larder::store::{ReadMode, Record, Settings, Share, Store};
+use larder::base::clock::Clock;
+use larder::base::key::{ArchiveId, Key};
+use larder::store::lru::{SizedLru, StoredMeta};
+use larder::store::{ReadMode, Settings, Share, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -31,7 +31,7 @@ const HOT: u64 = 1_000;
 fn settings(dir: &Path) -> Settings {
     Settings {
         dir: dir.to_owned(),
-        max_size: 1 << 50,
+        max_size: (1 << 50).into(),
         max_object: None,
         min_free: 0,
         max_age: Duration::from_secs(1 << 40),
@@ -74,31 +74,25 @@ fn commit(criterion: &mut Criterion) {
     group.bench_function("64KiB", |bencher| {
         bencher.iter(|| {
             job += 1;
-            let draft = runtime.block_on(store.draft(archives::key(job), Some(LENGTH))).unwrap();
-            let mut writer = draft.writer();
-            writer.write(&bytes).unwrap();
-            let written = writer.finish(None).unwrap();
-            let record = Record {
-                key: draft.key(),
-                id: draft.id(),
-                length: written.length,
-                chunks: written.chunks,
-                ..archives::record(job)
-            };
-            store.commit(&draft, &record, |place| place()).unwrap().unwrap()
+            let begun = runtime.block_on(store.begin(archives::record(job), Some(LENGTH)));
+            let (archive, mut claim) = begun.unwrap();
+            claim.write(&bytes).unwrap();
+            claim.finish().unwrap();
+            archive.complete(archive.sha256().unwrap()).unwrap();
+            assert!(store.commit(&archive, || Some(())).unwrap());
         });
     });
     group.finish();
     store.close();
 }
 
-fn shelf(archives: u64) -> Shelf {
-    let mut shelf = Shelf::new(u64::MAX);
+fn shelf(archives: u64) -> SizedLru {
+    let mut shelf = SizedLru::new(u64::MAX);
     for n in 1..=archives {
         let marks = archives::record(n).facts.marks();
         shelf.adopt(
             archives::key(n),
-            Slot { id: ArchiveId::new(n), bytes: 1, filled_at: 1, used_at: 1, marks },
+            StoredMeta { id: ArchiveId::new(n), bytes: 1, filled_at: 1, used_at: 1, marks },
         );
     }
     shelf
@@ -114,7 +108,7 @@ fn shelves(criterion: &mut Criterion, name: &str, archives: u64) {
         at = (at + 7_919) % archives;
         archives::key(at + 1)
     };
-    group.bench_function("find", |bencher| bencher.iter(|| shelf.find(black_box(next())).unwrap()));
+    group.bench_function("find", |bencher| bencher.iter(|| shelf.get(black_box(next())).unwrap()));
     let marks: Vec<[u64; 2]> = (1..=SMALL).map(|n| archives::record(n).facts.marks()).collect();
     let mut marks = marks.iter().cycle();
     group.bench_function("marked", |bencher| {

@@ -3,32 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap};
 
-use crate::hop;
-use crate::route::{CREDENTIAL_KEYS, Question};
-use crate::secret::{Fingerprint, Fingerprinter};
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-
-/// Fields that can't change what GitLab lets a caller have. Everything that isn't listed here is taken for a
-/// credential: a way of passing one that nobody knows yet splits grants instead of leaking through them.
-const HARMLESS: [HeaderName; 12] = [
-    header::USER_AGENT,
-    header::RANGE,
-    header::CACHE_CONTROL,
-    header::PRAGMA,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    TRACEPARENT,
-    TRACESTATE,
-    REQUEST_ID,
-    HeaderName::from_static("priority"),
-    HeaderName::from_static("dnt"),
-    header::UPGRADE_INSECURE_REQUESTS,
-];
+use crate::base::secret::{Fingerprint, Fingerprinter};
+use crate::gitlab::route::{CREDENTIAL_KEYS, Question};
+use crate::http::hop::{self, Head, Sent, Way};
 
 /// Fields whose value is a secret on its own: a 401 to one of them ends every grant that it helped to get.
 const SECRETS: [&str; 8] = [
@@ -42,102 +21,62 @@ const SECRETS: [&str; 8] = [
     "dpop",
 ];
 
-/// A caller: credentials, `Sudo`, address, and whatever else may matter to GitLab.
+/// A caller: credentials, `Sudo`, the way it came by, and whatever else may matter to GitLab.
 #[derive(Debug, Clone)]
 pub struct Caller {
     fields: Arc<HeaderMap>,
-    address: IpAddr,
+    way: Way,
 }
 
 impl Caller {
-    /// Takes a request's fields. `address` is the client's, as a trusted proxy told it or as it connected.
-    pub const fn new(fields: Arc<HeaderMap>, address: IpAddr) -> Self {
-        Self { fields, address }
-    }
-
-    /// All fields of the request.
-    pub fn fields(&self) -> &HeaderMap {
-        &self.fields
+    /// Takes a request's fields, [admitted](hop::admit), and the way that it came.
+    pub const fn new(fields: Arc<HeaderMap>, way: Way) -> Self {
+        Self { fields, way }
     }
 
     /// The client's address.
-    pub const fn address(&self) -> IpAddr {
-        self.address
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.way.client
     }
 
     /// The authority under which this client reached larder.
-    pub fn host(&self) -> Option<&str> {
+    pub(crate) fn host(&self) -> Option<&str> {
         self.fields.get(header::HOST)?.to_str().ok()
     }
 
-    /// The fields that go to GitLab with each question in this caller's name: what may matter to its answer, the kind of
-    /// answer that is wanted (a sign-in page or an error), who the client says it is, and by whom the request came.
-    pub fn sent(&self) -> HeaderMap {
-        let mut sent = HeaderMap::with_capacity(self.fields.len());
-        let described =
-            [header::ACCEPT, header::USER_AGENT, header::VIA, REQUEST_ID, TRACEPARENT, TRACESTATE];
-        for (name, value) in self.fields.iter() {
-            if is_telling(name) || described.contains(name) {
-                sent.append(name, value.clone());
-            }
-        }
-        hop::strip(&mut sent);
-        hop::strip_internal(&mut sent);
-        hop::forward_address(&mut sent, self.address);
-        sent
+    fn head(&self) -> Head<'_> {
+        Head::of(&self.fields, &self.way)
     }
 
-    /// What a grant for `question` is remembered under: all that is sent and may matter, in order, the address, and
-    /// the question's class and the archive's target, which holds the project as written, the job or ref, and the
-    /// query's credentials.
+    /// What goes to GitLab with each question in this caller's name.
+    pub(crate) fn sent(&self) -> Sent {
+        self.head().to_sent()
+    }
+
+    /// What a grant for `question` is remembered under: all that is [sent](Self::sent), and the question's class and the
+    /// archive's target, which holds the project as written, the job or ref, and the query's credentials.
     pub fn asking(&self, key: &Fingerprinter, question: &Question) -> Fingerprint {
-        let telling = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
         let class = [u8::try_from(question.class.index()).unwrap_or(u8::MAX)];
-        key.of(telling.chain([self.octets().as_slice(), class.as_slice(), question.about().as_bytes()]))
+        key.of([class.as_slice(), question.about().as_bytes()].into_iter().chain(self.head().identity()))
     }
 
     /// What a 401 to this caller revokes: each of its credentials by itself, however it was passed, and the caller
     /// as a whole.
-    pub fn revocable(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
+    pub(crate) fn revocable(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
         let queried: Vec<Vec<u8>> = query_secrets(query.unwrap_or_default()).collect();
-        let octets = self.octets();
-        let telling = self.telling().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-        let whole = key.of(telling.chain([octets.as_slice()]).chain(queried.iter().map(Vec::as_slice)));
+        let whole = key.of(self.head().identity().chain(queried.iter().map(Vec::as_slice)));
         self.secrets(key, query).into_iter().chain([whole]).collect()
     }
 
     /// The fingerprint of each credential in the request.
-    pub fn secrets(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
-        let fields = self.fields.iter().filter(|(name, _)| SECRETS.contains(&name.as_str()));
+    pub(crate) fn secrets(&self, key: &Fingerprinter, query: Option<&str>) -> Vec<Fingerprint> {
+        let fields = self.fields.iter().filter(|(name, _)| SECRETS.contains(&hop::read_name(name).as_ref()));
         let fields = fields.map(|(_, value)| key.of([bare(value.as_bytes())]));
         let cookies =
             self.fields.get_all(header::COOKIE).iter().flat_map(|line| session_cookies(line.as_bytes()));
         let queried = query_secrets(query.unwrap_or_default()).map(|secret| key.of([secret.as_slice()]));
         fields.chain(cookies.map(|value| key.of([value]))).chain(queried).collect()
     }
-
-    /// The address in one form for both families.
-    fn octets(&self) -> [u8; 16] {
-        match self.address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        }
-    }
-
-    fn telling(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.fields.iter().filter(|(name, _)| is_telling(name))
-    }
-}
-
-fn is_telling(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    !HARMLESS.contains(name)
-        && !text.starts_with("accept")
-        && !text.starts_with("if-")
-        && !text.starts_with("sec-fetch-")
-        && !text.starts_with("sec-ch-ua")
-        && !hop::is_forwarding(name)
-        && !hop::is_hop_by_hop(name)
 }
 
 /// A token without the scheme in front of it, so that it is the same secret in each form.
@@ -163,18 +102,22 @@ fn session_cookies(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The decoded values of the credential pairs in a query, however the query is spelt.
 fn query_secrets(query: &str) -> impl Iterator<Item = Vec<u8>> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .filter(|(key, _)| CREDENTIAL_KEYS.contains(key))
-        .map(|(_, value)| crate::route::decode(value).unwrap_or_else(|| value.as_bytes().to_vec()))
+    pairs.filter(|(key, _)| CREDENTIAL_KEYS.contains(key)).map(|(_, value)| {
+        crate::gitlab::route::decode_value(value).unwrap_or_else(|| value.as_bytes().to_vec())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
-    use crate::route::{Line, Route};
+    use crate::gitlab::route::{RequestLine, Route};
+    use crate::http::hop::Peer;
 
     fn question(target: &str) -> Question {
-        let line = Line { method: &http::Method::GET, target: &target.parse().unwrap(), has_body: false };
+        let line =
+            RequestLine { method: &http::Method::GET, target: &target.parse().unwrap(), has_body: false };
         let Route::Read(question) = Route::of("", line) else { panic!("a question") };
         question
     }
@@ -184,7 +127,10 @@ mod tests {
         for (name, value) in pairs {
             fields.append(*name, HeaderValue::from_static(value));
         }
-        Caller::new(Arc::new(fields), address.parse().unwrap())
+        let peer = Peer { address: address.parse().unwrap(), trusted: false, secure: false };
+        hop::admit(&mut fields, peer);
+        let way = Way::of(peer, peer.address, &fields);
+        Caller::new(Arc::new(fields), way)
     }
 
     const A1: &str = "/api/v4/projects/7/jobs/42/artifacts";
@@ -202,6 +148,10 @@ mod tests {
             (vec![("private-token", "a"), ("x-future-credential", "x")], "10.0.0.1", A1),
             (vec![("private-token", "a"), ("private-token", "a")], "10.0.0.1", A1),
             (vec![("private-token", "a"), ("origin", "https://x")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("user-agent", "x")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("accept", "*/*")], "10.0.0.1", A1),
+            (vec![("private-token", "a"), ("via", "1.1 x")], "10.0.0.1", A1),
+            (vec![("private_token", "a")], "10.0.0.1", A1),
             (vec![("private-token", "a")], "10.0.0.2", A1),
             (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/7/jobs/43/artifacts"),
             (vec![("private-token", "a")], "10.0.0.1", "/api/v4/projects/8/jobs/42/artifacts"),
@@ -236,12 +186,11 @@ mod tests {
         let key = Fingerprinter::random().unwrap();
         let base = caller(&[("private-token", "a")], "10.0.0.1").asking(&key, &question(A1));
         for extra in [
-            ("accept", "*/*"),
             ("accept-encoding", "gzip"),
-            ("user-agent", "curl"),
             ("range", "bytes=0-1"),
             ("if-none-match", "\"x\""),
             ("traceparent", "00-x"),
+            ("tracestate", "x"),
             ("x-request-id", "1"),
             ("host", "larder"),
             ("x-forwarded-for", "6.6.6.6"),
@@ -264,6 +213,7 @@ mod tests {
             (vec![("authorization", "Bearer t%k")], None),
             (vec![("authorization", "bearer  t%k")], None),
             (vec![("job-token", "t%k")], None),
+            (vec![("job_token", "t%k")], None),
             (vec![], Some("job_token=t%25k")),
             (vec![], Some("x=1&access_token=t%25k")),
         ] {
@@ -274,6 +224,14 @@ mod tests {
             let nobody = *super::tests::caller(&[], "10.0.0.1").revocable(&key, None).last().unwrap();
             assert_ne!(whole, nobody, "{pairs:?} {query:?}");
         }
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_read_as_rails_reads_it() {
+        let key = Fingerprinter::random().unwrap();
+        let secret = |query| caller(&[], "10.0.0.1").secrets(&key, Some(query));
+        assert_eq!(secret("job_token=a%2Bb"), [key.of([b"a+b".as_slice()])]);
+        assert_eq!(secret("job_token=a+b"), [key.of([b"a b".as_slice()])]);
     }
 
     #[test]
@@ -290,28 +248,5 @@ mod tests {
             1,
             "the line itself"
         );
-    }
-
-    #[test]
-    fn questions_are_built_from_nothing() {
-        let sent = caller(
-            &[
-                ("host", "evil.example.com"),
-                ("x-forwarded-host", "evil.example.com"),
-                ("forwarded", "for=6.6.6.6"),
-                ("range", "bytes=0-1"),
-                ("if-none-match", "x"),
-                ("accept-encoding", "gzip"),
-                ("gitlab-workhorse-x", "x"),
-                ("private-token", "t"),
-                ("user-agent", "curl"),
-            ],
-            "10.0.0.1",
-        )
-        .sent();
-        let mut names: Vec<&str> = sent.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["private-token", "user-agent", "x-forwarded-for", "x-real-ip"]);
-        assert_eq!(sent["x-forwarded-for"], "10.0.0.1");
     }
 }

@@ -7,15 +7,20 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::grant::Epoch;
-use crate::key::Key;
-use crate::num::to_u64;
+use crate::base::key::Key;
+use crate::base::num::to_u64;
+use crate::gitlab::grant::Epoch;
 
 /// Stripes that jobs share: 32 KiB, and with 100 deletions a second one question too many in 40 s for a given job.
 /// One more is shared by all refs: which of them led to an archive that is gone isn't known.
 const STRIPES: usize = 4096;
+
+/// A key's epoch, which doesn't end while this is kept.
+#[derive(Debug)]
+#[must_use]
+pub struct EpochGuard<'a>(#[expect(dead_code, reason = "it is kept for its drop")] MutexGuard<'a, u64>);
 
 /// The epochs of all keys.
 #[derive(Debug)]
@@ -44,7 +49,7 @@ impl Epochs {
     }
 
     /// Ends the present epoch of every ref: an archive that some of them may have led to is gone.
-    pub fn invalidate_refs(&self) {
+    pub(crate) fn invalidate_refs(&self) {
         if let Some(refs) = self.keys.last() {
             *refs.lock() += 1;
         }
@@ -55,15 +60,11 @@ impl Epochs {
         self.global.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Does `then` if nothing has happened to the key's archive since `epoch`, and lets nothing happen meanwhile.
-    /// Global invalidations concern grants, not archives, and don't count.
-    pub fn if_still(&self, key: Key, epoch: Epoch, then: impl FnOnce()) -> bool {
+    /// Holds a key's epoch, if nothing has happened to its archive since `epoch`: nothing does while this is kept. Global
+    /// invalidations concern grants, not archives, and don't count.
+    pub fn hold(&self, key: Key, epoch: Epoch) -> Option<EpochGuard<'_>> {
         let now = self.stripe(key).lock();
-        let still = *now == epoch.key;
-        if still {
-            then();
-        }
-        still
+        (*now == epoch.key).then_some(EpochGuard(now))
     }
 
     fn stripe(&self, key: Key) -> &Mutex<u64> {
@@ -79,7 +80,7 @@ impl Epochs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{JobId, RefId};
+    use crate::base::key::{JobId, RefId};
 
     #[test]
     fn what_began_before_an_invalidation_is_void_after_it() {
@@ -87,9 +88,9 @@ mod tests {
         let job = |n| Key::Job(JobId::parse(n).unwrap());
         let (by_ref, job, other) = (Key::Ref(RefId::of([b"main".as_slice()])), job("1"), job("2"));
         let (before, before_other) = (epochs.now(job), epochs.now(other));
-        assert!(epochs.if_still(job, before, || ()));
+        assert!(epochs.hold(job, before).is_some());
         epochs.invalidate(job, || ());
-        assert!(!epochs.if_still(job, before, || panic!("void")));
+        assert!(epochs.hold(job, before).is_none(), "void");
         assert_ne!(epochs.now(job), before);
         assert_eq!(epochs.now(other), before_other);
         let before_ref = epochs.now(by_ref);
@@ -98,6 +99,6 @@ mod tests {
         assert_eq!(epochs.now(other), before_other);
         epochs.invalidate_all();
         assert_ne!(epochs.now(other), before_other);
-        assert!(epochs.if_still(other, before_other, || ()), "grants end, archives stay");
+        assert!(epochs.hold(other, before_other).is_some(), "grants end, archives stay");
     }
 }

@@ -1,39 +1,39 @@
 //! The grants that are remembered, and those that no longer count.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use crate::clock::Moment;
-use crate::grant::Grant;
-use crate::secret::Fingerprint;
+use super::credentials::{Credentials, Held, is_not_after};
+use crate::base::clock::Moment;
+use crate::base::secret::Fingerprint;
+use crate::gitlab::grant::Grant;
 
-/// Grants remembered at once, some 30 MB; the least recently used goes first, which costs a question.
+/// Grants remembered at once, some 30 MB, with what GitLab says to pages of other origins three times that; the least recently used goes first, which costs a question.
 const REMEMBERED: u64 = 65_536;
 
-/// Revocations remembered at once; at one more, all grants go.
-const REVOCATIONS: usize = 4_096;
-
-/// A grant and what revokes it.
+/// A grant and what it rests on.
 #[derive(Debug)]
 struct Entry {
     grant: Arc<Grant>,
-    revoked_by: Vec<Fingerprint>,
+    held: Held,
+    readers: Option<Arc<HeaderMap>>,
 }
+
+/// A grant, and what GitLab said with it of [whose pages may read](crate::http::fields::readers) what it opens, if anything.
+pub(super) type Remembered = (Arc<Grant>, Option<Arc<HeaderMap>>);
 
 /// Grants by caller and question. Nothing in it outlives the process.
 #[derive(Debug)]
 pub(super) struct Grants {
     cache: Cache<Fingerprint, Arc<Entry>>,
-    revoked: Mutex<HashMap<Fingerprint, Moment>>,
-    /// Length of `revoked`, so that the common case takes no lock.
-    revocations: AtomicUsize,
+    credentials: Credentials,
     life: Arc<Life>,
     /// When that was last made longer.
     lengthened: RwLock<Option<Moment>>,
@@ -88,12 +88,11 @@ impl Grants {
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(Broom(Arc::clone(&life)))
             .build();
-        let (revoked, revocations) = (Mutex::default(), AtomicUsize::new(0));
-        Self { cache, revoked, revocations, life, lengthened: RwLock::default() }
+        Self { cache, credentials: Credentials::default(), life, lengthened: RwLock::default() }
     }
 
-    /// Remembers grants for another time. If that is longer all go, and so does what is being asked now: revocations were
-    /// kept for the shorter one only.
+    /// Remembers grants for another time. If that is longer all go, and so does what is being asked now: it was promised
+    /// for the shorter one only.
     pub(super) fn change(&self, longest: Duration, now: Moment) {
         let before = self.life.now();
         if longest > before {
@@ -103,19 +102,37 @@ impl Grants {
         self.life.set(longest);
     }
 
-    /// Remembers a grant, and by which fingerprints it is revoked.
-    pub(super) fn insert(&self, asking: Fingerprint, grant: Arc<Grant>, revoked_by: Vec<Fingerprint>) {
-        if !self.life.now().is_zero() {
-            self.cache.insert(asking, Arc::new(Entry { grant, revoked_by }));
+    /// Holds a caller's credentials while a question is asked with them, and a grant rests on them.
+    pub(super) fn hold(&self, fingerprints: &[Fingerprint]) -> Held {
+        self.credentials.hold(fingerprints)
+    }
+
+    /// Remembers a grant that was asked for with what is held. One without all that GitLab said with it would be worth
+    /// nothing to a page of another origin: it isn't remembered.
+    pub(super) fn insert(
+        &self,
+        asking: Fingerprint,
+        grant: Arc<Grant>,
+        held: Held,
+        readers: Option<HeaderMap>,
+    ) {
+        match readers {
+            _ if self.life.now().is_zero() => {}
+            Some(readers) => {
+                let readers = (!readers.is_empty()).then(|| Arc::new(readers));
+                self.cache.insert(asking, Arc::new(Entry { grant, held, readers }));
+            }
+            None => self.forget(asking),
         }
     }
 
     /// The grant remembered for a caller and question, unless something revoked it since its question was sent.
-    pub(super) fn find(&self, asking: Fingerprint) -> Option<Arc<Grant>> {
+    pub(super) fn find(&self, asking: Fingerprint) -> Option<Remembered> {
         let entry = self.cache.get(&asking)?;
         let asked_at = entry.grant.asked_at();
         let outdated = self.lengthened.read().is_some_and(|at| is_not_after(asked_at, at));
-        (!outdated && !self.is_revoked(&entry)).then(|| Arc::clone(&entry.grant))
+        (!outdated && !entry.held.ended_since(asked_at))
+            .then(|| (Arc::clone(&entry.grant), entry.readers.clone()))
     }
 
     /// Forgets what is remembered for a caller and question: its last answer was no yes.
@@ -123,22 +140,9 @@ impl Grants {
         self.cache.invalidate(&asking);
     }
 
-    /// Voids every grant whose question was sent before `now` with one of these fingerprints. Returns whether that
-    /// could be remembered; if not, all grants must go.
-    #[must_use]
-    pub(super) fn revoke(&self, fingerprints: &[Fingerprint], now: Moment) -> bool {
-        let mut revoked = self.revoked.lock();
-        if revoked.len() + fingerprints.len() > REVOCATIONS {
-            revoked.retain(|_, at| now.since(*at) < self.life.now());
-        }
-        let fits = revoked.len() + fingerprints.len() <= REVOCATIONS;
-        if fits {
-            revoked.extend(fingerprints.iter().map(|fingerprint| (*fingerprint, now)));
-        } else {
-            revoked.clear();
-        }
-        self.revocations.store(revoked.len(), Ordering::SeqCst);
-        fits
+    /// Voids every grant whose question was sent before `now` with one of these fingerprints.
+    pub(super) fn revoke(&self, fingerprints: &[Fingerprint], now: Moment) {
+        self.credentials.end(fingerprints, now);
     }
 
     /// Lets go of what has expired; the cache does so by itself only when it is used.
@@ -150,32 +154,29 @@ impl Grants {
     pub(super) fn len(&self) -> u64 {
         self.cache.entry_count()
     }
-
-    fn is_revoked(&self, entry: &Entry) -> bool {
-        if self.revocations.load(Ordering::SeqCst) == 0 {
-            return false;
-        }
-        let revoked = self.revoked.lock();
-        let asked_at = entry.grant.asked_at();
-        entry.revoked_by.iter().filter_map(|by| revoked.get(by)).any(|at| is_not_after(asked_at, *at))
-    }
-}
-
-/// Whether a question was sent before something happened. Two readings of the same instant can't be told apart: then too.
-fn is_not_after(asked_at: Moment, happened: Moment) -> bool {
-    happened == asked_at || !happened.since(asked_at).is_zero()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::grant::{Epoch, Yes};
-    use crate::key::ArchiveId;
-    use crate::secret::Fingerprinter;
+    use crate::base::clock::Clock;
+    use crate::base::key::ArchiveId;
+    use crate::base::secret::Fingerprinter;
+    use crate::gitlab::grant::{Epoch, Yes};
 
     fn grant(asked_at: Moment) -> Arc<Grant> {
         Arc::new(Grant::new(Yes::for_test(), ArchiveId::new(1), asked_at, Epoch { key: 0, global: 0 }, None))
+    }
+
+    #[test]
+    fn a_yes_of_which_not_all_can_be_kept_is_not_remembered() {
+        let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
+        let asking = key.of([b"a".as_slice()]);
+        let grants = Grants::new(Duration::from_secs(60));
+        grants.insert(asking, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
+        assert!(grants.find(asking).is_some_and(|(_, readers)| readers.is_none()));
+        grants.insert(asking, grant(clock.now()), Held::default(), None);
+        assert!(grants.find(asking).is_none(), "nor what was before it");
     }
 
     #[test]
@@ -183,27 +184,30 @@ mod tests {
         let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
         let [token, one, two] = ["t", "1", "2"].map(|text| key.of([text.as_bytes()]));
         let grants = Grants::new(Duration::from_secs(60));
-        grants.insert(one, grant(clock.now()), vec![token]);
-        grants.insert(two, grant(clock.now()), vec![]);
+        grants.insert(one, grant(clock.now()), grants.hold(&[token]), Some(HeaderMap::new()));
+        grants.insert(two, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
         clock.advance(Duration::from_secs(1));
         assert!(grants.find(one).is_some());
-        assert!(grants.revoke(&[token], clock.now()));
+        grants.revoke(&[token], clock.now());
         assert!(grants.find(one).is_none(), "asked before");
         assert!(grants.find(two).is_some(), "another credential");
         clock.advance(Duration::from_secs(1));
-        grants.insert(one, grant(clock.now()), vec![token]);
+        grants.insert(one, grant(clock.now()), grants.hold(&[token]), Some(HeaderMap::new()));
         assert!(grants.find(one).is_some(), "asked after");
     }
 
     #[test]
-    fn more_revocations_than_fit_are_said_to_be_too_many() {
+    fn no_flood_of_revocations_ends_a_grant_that_does_not_rest_on_them() {
         let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
+        let [token, one] = ["t", "1"].map(|text| key.of([text.as_bytes()]));
         let grants = Grants::new(Duration::from_secs(60));
-        for n in 0..REVOCATIONS {
-            assert!(grants.revoke(&[key.of([n.to_le_bytes().as_slice()])], clock.now()));
+        grants.insert(one, grant(clock.now()), grants.hold(&[token]), Some(HeaderMap::new()));
+        clock.advance(Duration::from_secs(1));
+        for n in 0..100_000_u32 {
+            grants.revoke(&[key.of([n.to_le_bytes().as_slice()])], clock.now());
         }
-        assert!(!grants.revoke(&[key.of([b"x".as_slice()])], clock.now()), "the caller must end all grants");
-        assert!(grants.revoke(&[key.of([b"x".as_slice()])], clock.now()));
+        assert!(grants.find(one).is_some());
+        assert_eq!(grants.credentials.len(), 1, "and none of them is remembered");
     }
 
     #[test]
@@ -214,10 +218,10 @@ mod tests {
         let before = grant(clock.now());
         clock.advance(Duration::from_secs(1));
         grants.change(Duration::from_secs(60), clock.now());
-        grants.insert(asking, before, vec![]);
+        grants.insert(asking, before, Held::default(), Some(HeaderMap::new()));
         assert!(grants.find(asking).is_none());
         clock.advance(Duration::from_secs(1));
-        grants.insert(asking, grant(clock.now()), vec![]);
+        grants.insert(asking, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
         grants.change(Duration::from_secs(20), clock.now());
         assert!(grants.find(asking).is_some(), "a shorter one ends nothing by itself");
     }
@@ -227,7 +231,7 @@ mod tests {
         let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
         let asking = key.of([b"a".as_slice()]);
         let grants = Grants::new(Duration::ZERO);
-        grants.insert(asking, grant(clock.now()), vec![]);
+        grants.insert(asking, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
         assert!(grants.find(asking).is_none());
     }
 }

@@ -1,23 +1,29 @@
 //! One question to GitLab, and those who may share its answer.
 
-use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
-use tokio::sync::watch;
 
+use super::Refusal;
 use super::caller::Caller;
-use crate::clock::{Clock, Moment};
-use crate::grant::judge::{Condition, EntryCondition};
-use crate::grant::{Answer, Epoch, Etag};
-use crate::key::ArchiveId;
-use crate::num::to_usize;
-use crate::secret::Fingerprint;
+use super::credentials::Held;
+use crate::base::clock::{Clock, Moment};
+use crate::base::key::ArchiveId;
+use crate::base::num::to_usize;
+use crate::base::secret::Fingerprint;
+use crate::base::singleflight::Singleflight;
+use crate::gitlab::grant::judge::{Condition, EntryCondition, Validator};
+use crate::gitlab::grant::{self, Epoch};
+use crate::http::Etag;
+use crate::http::fields;
+use crate::http::hop::Sent;
 use crate::upstream::{self, Fetched, Upstream};
 
 /// How much of an answer is read. An archive's tail is 1 KiB, unless more of it was asked for, and GitLab's refusals
@@ -34,16 +40,18 @@ pub(super) enum Conditions {
 }
 
 impl Conditions {
-    fn fields(&self) -> [(HeaderName, Option<HeaderValue>); 2] {
+    /// A head with them.
+    fn on(&self, head: Sent) -> Sent {
         let (range, validator) = match self {
             Self::Archive(Condition { validator, .. }) => {
                 (self.range(), validator.as_ref().map(Etag::as_str))
             }
-            Self::Entry(EntryCondition { validator, .. }) => (None, Some(validator.as_str())),
+            Self::Entry(EntryCondition { validator, .. }) => {
+                (None, validator.as_ref().map(Validator::as_str))
+            }
         };
-        // As a single validator: Rack compares the field as one string.
         let validator = validator.and_then(|validator| HeaderValue::from_str(validator).ok());
-        [(header::RANGE, range), (header::IF_NONE_MATCH, validator)]
+        head.range(range).if_none_match(validator)
     }
 
     fn range(&self) -> Option<HeaderValue> {
@@ -68,8 +76,12 @@ pub(super) struct Probed {
     pub(super) asked: Conditions,
     pub(super) status: StatusCode,
     pub(super) fields: HeaderMap,
+    /// What hyper noted beside the fields: their spelling, and the reason phrase.
+    pub(super) extensions: Extensions,
     /// The whole body, if it was short.
     pub(super) body: Option<Bytes>,
+    /// How it was framed.
+    pub(super) framing: Framing,
     /// When it was sent.
     pub(super) asked_at: Moment,
     /// The state of things when it was sent.
@@ -77,12 +89,71 @@ pub(super) struct Probed {
 }
 
 impl Probed {
-    pub(super) fn answer(&self) -> Answer<'_> {
-        Answer { status: self.status, fields: &self.fields, body: self.body.as_deref() }
+    pub(super) fn answer(&self) -> grant::Answer<'_> {
+        grant::Answer { status: self.status, fields: &self.fields, body: self.body.as_deref() }
     }
 }
 
-pub(super) type Result = std::result::Result<Arc<Probed>, Arc<upstream::Error>>;
+/// How a body came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Its length was said before.
+    Sized,
+    /// It wasn't.
+    Unsized,
+    /// In pieces, or with trailers: it can't be said again as it came.
+    Pieces,
+}
+
+/// What is shared among those who ask the same.
+type SharedAnswer = Result<Arc<Probed>, Arc<upstream::Error>>;
+
+/// An answer as one caller gets it.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    probed: Arc<Probed>,
+    /// Whether it was this very request that asked.
+    own: bool,
+}
+
+impl Deref for Heard {
+    type Target = Probed;
+
+    fn deref(&self) -> &Probed {
+        &self.probed
+    }
+}
+
+impl Heard {
+    /// The fields that belong to this answer, as far as this request may have them.
+    pub(super) fn fresh(&self) -> HeaderMap {
+        fields::fresh(&self.told())
+    }
+
+    /// The answer's fields as this request may have them: those for one request alone go to the one that asked.
+    pub(super) fn told(&self) -> HeaderMap {
+        if self.own { self.fields.clone() } else { fields::shared(&self.fields) }
+    }
+
+    /// The type of the entry that this very request asked about; another's may have been about another one.
+    pub(super) fn kind(&self) -> Option<HeaderValue> {
+        let is_of_it =
+            self.own && self.status == StatusCode::OK && matches!(self.asked, Conditions::Entry(_));
+        self.fields.get(header::CONTENT_TYPE).filter(|_| is_of_it).cloned()
+    }
+
+    /// The same as an answer for this request, if it can be given as it came.
+    pub(super) fn refusal(&self, gone: bool) -> Option<Refusal> {
+        let body = self.body.clone().filter(|_| self.framing != Framing::Pieces)?;
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.status = self.status;
+        head.headers = self.told();
+        head.extensions = self.extensions.clone();
+        Some(Refusal { head, body, sized: self.framing == Framing::Sized, gone })
+    }
+}
+
+pub(super) type ProbeResult = Result<Heard, Arc<upstream::Error>>;
 
 /// Who asks, about which archive, and how: an answer is judged by the condition that it answers. Questions about two
 /// entries of one archive are the same to GitLab.
@@ -98,138 +169,159 @@ pub(super) struct Ask<'a> {
     pub(super) target: &'a PathAndQuery,
     /// The archive that is held, if any.
     pub(super) held: Option<ArchiveId>,
+    /// What the caller asks with.
+    pub(super) credentials: Held,
     /// How.
     pub(super) asked: Conditions,
     /// The state of things, read before.
     pub(super) epoch: Epoch,
+    /// What the answer's body will be if the archive is the one held: one that is isn't kept a second time.
+    pub(super) expected: Option<Bytes>,
 }
-
-/// A question under way.
-#[derive(Debug)]
-struct Running {
-    asked_at: Moment,
-    answer: watch::Receiver<Option<Result>>,
-}
-
-type List = Arc<Mutex<HashMap<Same, Running>>>;
 
 /// Questions under way, so that one caller's many parallel downloads ask once. Bounded by the connections there are.
 #[derive(Debug)]
 pub(super) struct Probes {
     upstream: Arc<Upstream>,
     clock: Clock,
-    running: List,
+    /// Each since when it is asked.
+    running: Singleflight<Same, SharedAnswer, Moment>,
 }
 
 impl Probes {
     pub(super) fn new(upstream: Arc<Upstream>, clock: Clock) -> Self {
-        Self { upstream, clock, running: Arc::default() }
+        Self { upstream, clock, running: Singleflight::default() }
     }
 
     /// Asks, or waits for the answer to the same question of the same caller if that was sent less than `share` ago:
     /// it is then no older than a grant that may be remembered.
-    pub(super) async fn ask(&self, ask: Ask<'_>, share: Duration) -> Result {
+    pub(super) async fn ask(&self, ask: Ask<'_>, share: Duration) -> ProbeResult {
         let sending = Sending {
             upstream: Arc::clone(&self.upstream),
             asked: ask.asked,
-            fields: ask.caller.sent(),
+            expected: ask.expected,
+            head: ask.caller.sent(),
+            from: ask.caller.address(),
             target: ask.target.clone(),
             asked_at: self.clock.now(),
             epoch: ask.epoch,
+            _credentials: ask.credentials,
         };
         if share.is_zero() {
-            return sending.send().await;
+            let probed = sending.send().await?;
+            return Ok(Heard { probed, own: true });
         }
         let condition = match &sending.asked {
             Conditions::Archive(condition) => Some(condition.clone()),
             Conditions::Entry(_) => None,
         };
-        let mut answer = self.join((ask.asking, ask.held, condition), sending, share);
-        match answer.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or_else(gone),
-            Err(_) => gone(),
-        }
-    }
-
-    fn join(&self, same: Same, sending: Sending, share: Duration) -> watch::Receiver<Option<Result>> {
-        let mut running = self.running.lock();
-        let young = |running: &&Running| sending.asked_at.since(running.asked_at) < share;
-        if let Some(running) = running.get(&same).filter(young) {
-            return running.answer.clone();
-        }
-        let (tell, answer) = watch::channel(None);
-        running.insert(same.clone(), Running { asked_at: sending.asked_at, answer: answer.clone() });
-        drop(running);
-        let leave = Leave { list: Arc::clone(&self.running), same, answer: answer.clone() };
-        // A task of its own: whoever leaves takes nobody's answer along.
-        crate::rt::spawn(async move {
-            let result = sending.send().await;
-            drop(leave);
-            tell.send_replace(Some(result));
-        });
-        answer
-    }
-}
-
-/// Takes a question off the list when its answer is there, or when its task dies; not the one that replaced it.
-struct Leave {
-    list: List,
-    same: Same,
-    answer: watch::Receiver<Option<Result>>,
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        let mut list = self.list.lock();
-        if list.get(&self.same).is_some_and(|running| running.answer.same_channel(&self.answer)) {
-            list.remove(&self.same);
-        }
+        let (same, now) = ((ask.asking, ask.held, condition), sending.asked_at);
+        let is_young = |asked_at: &Moment| now.since(*asked_at) < share;
+        let (answer, own) = self.running.run(same, now, is_young, || sending.send());
+        let probed = answer.word().await.unwrap_or_else(gone)?;
+        Ok(Heard { probed, own })
     }
 }
 
 /// The task that asked has died; whoever waited is told that GitLab said nothing.
-fn gone() -> Result {
+fn gone() -> SharedAnswer {
     Err(Arc::new(upstream::Error::unanswered()))
 }
 
 struct Sending {
     upstream: Arc<Upstream>,
     asked: Conditions,
-    fields: HeaderMap,
+    expected: Option<Bytes>,
+    head: Sent,
+    /// Whose turn it takes.
+    from: IpAddr,
     target: PathAndQuery,
     asked_at: Moment,
     epoch: Epoch,
+    /// Held until the answer is there, for whoever joins.
+    _credentials: Held,
 }
 
 impl Sending {
-    async fn send(self) -> Result {
-        let mut fields = self.fields;
-        for (name, value) in self.asked.fields() {
-            if let Some(value) = value {
-                fields.insert(name, value);
-            }
-        }
-        let response = self.upstream.probe(&self.target, fields).await.map_err(Arc::new)?;
+    async fn send(self) -> SharedAnswer {
+        let head = self.asked.on(self.head);
+        let response = self.upstream.probe(&self.target, head, self.from).await.map_err(Arc::new)?;
         let (parts, body) = response.into_parts();
-        let body = read_short(body, self.asked.longest()).await.map_err(Arc::new)?;
-        let (status, fields) = (parts.status, parts.headers);
+        let read = read_short(body, self.asked.longest(), self.expected).await;
+        let (body, framing) = read.map_err(Arc::new)?;
+        let (status, fields, extensions) = (parts.status, parts.headers, parts.extensions);
         let Self { asked, asked_at, epoch, .. } = self;
-        Ok(Arc::new(Probed { asked, status, fields, body, asked_at, epoch }))
+        Ok(Arc::new(Probed { asked, status, fields, extensions, body, framing, asked_at, epoch }))
     }
 }
 
-/// A body that is short; `None` for a longer one, whose connection is closed.
+/// A body that is short; `None` for a longer one, whose connection is closed. As far as it is what is `expected` nothing
+/// of it is kept but that: an archive's end may have some MiB, and as many may be asked for at once as there are callers.
 async fn read_short(
     mut body: Fetched,
     longest: usize,
-) -> std::result::Result<Option<Bytes>, upstream::Error> {
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if read.len() + data.len() > longest {
-            return Ok(None);
-        }
-        read.extend_from_slice(&data);
+    expected: Option<Bytes>,
+) -> Result<(Option<Bytes>, Framing), upstream::Error> {
+    let mut framing = if body.size_hint().exact().is_some() { Framing::Sized } else { Framing::Unsized };
+    let (mut read, expected) = (Read::Other(BytesMut::new()), expected.unwrap_or_default());
+    if !expected.is_empty() {
+        read = Read::Expected(0);
     }
-    Ok(Some(read.freeze()))
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            framing = Framing::Pieces;
+            continue;
+        };
+        if read.length() + data.len() > longest {
+            return Ok((None, framing));
+        }
+        if framing == Framing::Unsized && read.length() > 0 {
+            framing = Framing::Pieces;
+        }
+        read = match read.and(&data, &expected) {
+            Some(read) => read,
+            // An end that differs proves as little as none.
+            None => return Ok((None, framing)),
+        };
+    }
+    let read = match read {
+        Read::Expected(same) => expected.slice(..same),
+        Read::Other(read) => read.freeze(),
+    };
+    Ok((Some(read), framing))
+}
+
+/// What has been read of a body.
+enum Read {
+    /// So many bytes, all as they were expected.
+    Expected(usize),
+    Other(BytesMut),
+}
+
+impl Read {
+    fn length(&self) -> usize {
+        match self {
+            Self::Expected(same) => *same,
+            Self::Other(read) => read.len(),
+        }
+    }
+
+    /// With what follows; `None` if that is other than what was expected, and too long to be kept.
+    fn and(self, data: &Bytes, expected: &Bytes) -> Option<Self> {
+        let mut read = match self {
+            Self::Expected(same) => {
+                let end = same + data.len();
+                if expected.get(same..end).is_some_and(|next| next == data) {
+                    return Some(Self::Expected(end));
+                }
+                BytesMut::from(expected.get(..same).filter(|same| same.len() <= LONGEST)?)
+            }
+            Self::Other(read) => read,
+        };
+        if !expected.is_empty() && read.len() + data.len() > LONGEST {
+            return None;
+        }
+        read.extend_from_slice(data);
+        Some(Self::Other(read))
+    }
 }

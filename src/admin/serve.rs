@@ -1,9 +1,11 @@
 //! The thin I/O around `answer`: accept, one request a connection, end.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,14 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::answer::{Answer, answer};
 use super::{Admin, Error};
+use crate::base::household::Household;
 
-/// Connections at once: a scraper, two probes and a person, many times over.
+/// Connections at once: a scraper, two probes and a person, many times over. When one more comes, one makes room for it.
 pub(super) const MAX_CONNECTIONS: usize = 64;
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 type Body = Either<Full<Bytes>, Empty<Bytes>>;
 
 /// Takes the address, so that a failure is known before anything else starts.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::InUse { address },
         _ => Error::Bind { address, source },
@@ -46,35 +48,38 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Answers until `shutdown` is ready, then finishes what was begun: each connection ends after its one request.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: impl Future<Output = ()> + Send) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
+pub(crate) async fn serve(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let mut open = Open::default();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (stream, place) = accept(&listener, &places) => {
-                connections.spawn(connection(stream, Arc::clone(&admin), place));
+            Some(_) = open.tasks.join_next() => open.held.retain(|held| !held.task.is_finished()),
+            (stream, from) = accept(&listener) => {
+                if open.held.len() >= MAX_CONNECTIONS {
+                    // Whoever has asked already is heard first.
+                    tokio::task::yield_now().await;
+                    open.make_room();
+                }
+                open.begin(stream, from, Arc::clone(&admin));
             }
         }
     }
     drop(listener);
     // What isn't done by then is dropped with the set.
-    let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
+    let _ = timeout(LAST_WORDS, async { while open.tasks.join_next().await.is_some() {} }).await;
 }
 
-/// The next connection with a place for it; without a place it waits in the kernel's backlog.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed, so there always is a permit in the end.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, Household) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, from)) => return (stream, Household::of(from.ip())),
             Err(error) => {
                 tracing::warn!(%error, "admin listener cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -83,8 +88,54 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, admin: Arc<Admin>, place: Option<OwnedSemaphorePermit>) {
+/// The connections that are open, the oldest first: never more than [`MAX_CONNECTIONS`].
+#[derive(Default)]
+struct Open {
+    tasks: JoinSet<()>,
+    held: VecDeque<Held>,
+}
+
+/// One of them.
+struct Held {
+    task: AbortHandle,
+    from: Household,
+    asked: Arc<AtomicBool>,
+}
+
+impl Open {
+    fn begin(&mut self, stream: TcpStream, from: Household, admin: Arc<Admin>) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(connection(stream, admin, Arc::clone(&asked)));
+        self.held.push_back(Held { task, from, asked });
+    }
+
+    /// Drops one that has ended, or else one that keeps others out: nobody waits here for anybody.
+    fn make_room(&mut self) {
+        self.held.retain(|held| !held.task.is_finished());
+        while self.held.len() >= MAX_CONNECTIONS {
+            let Some(held) = self.in_the_way().and_then(|at| self.held.remove(at)) else { return };
+            held.task.abort();
+        }
+    }
+
+    /// The oldest that has asked nothing yet, of the address that has most such; if all have asked, of all.
+    fn in_the_way(&self) -> Option<usize> {
+        let silent = |held: &&Held| !held.asked.load(Ordering::SeqCst);
+        let all = |_: &&Held| true;
+        self.oldest_of_most(silent).or_else(|| self.oldest_of_most(all))
+    }
+
+    fn oldest_of_most(&self, which: impl Fn(&&Held) -> bool) -> Option<usize> {
+        let count = |from| self.held.iter().filter(|held| held.from == from).filter(&which).count();
+        let able = self.held.iter().enumerate().filter(|(_, held)| which(held));
+        // Of those that have as many the first.
+        able.rev().max_by_key(|(_, held)| count(held.from)).map(|(at, _)| at)
+    }
+}
+
+async fn connection(stream: TcpStream, admin: Arc<Admin>, asked: Arc<AtomicBool>) {
     let service = service_fn(|request: Request<Incoming>| {
+        asked.store(true, Ordering::SeqCst);
         let response = respond(request, &admin);
         async { Ok::<_, Infallible>(response) }
     });
@@ -100,7 +151,6 @@ async fn connection(stream: TcpStream, admin: Arc<Admin>, place: Option<OwnedSem
         Ok(Err(error)) => tracing::debug!(%error, "admin connection failed"),
         Err(_) => tracing::debug!("admin connection took too long"),
     }
-    drop(place);
 }
 
 fn respond(request: Request<Incoming>, admin: &Admin) -> Response<Body> {

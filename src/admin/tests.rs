@@ -15,10 +15,15 @@ use super::*;
 const TOKEN: &str = "5ec2e7";
 
 fn admin(stage: Stage) -> Admin {
+    admin_with(stage, "# EOF\n")
+}
+
+fn admin_with(stage: Stage, page: &str) -> Admin {
+    let page = page.to_owned();
     let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), hosts: vec!["larder.example".to_owned()] };
     let readiness = Readiness::new();
     readiness.set(stage);
-    Admin::new(&settings, Token::fixed(TOKEN), readiness, Arc::new(|| "# EOF\n".to_owned()))
+    Admin::new(&settings, Token::fixed(TOKEN), readiness, Arc::new(move || page.clone()))
 }
 
 fn ask(method: Method, uri: &str, fields: &[(HeaderName, &str)]) -> Answer {
@@ -162,11 +167,16 @@ fn nothing_shows_the_token() {
 
 /// A listener on a port of its own, and how to end it.
 async fn start() -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
+    start_with("# EOF\n").await
+}
+
+/// The same with this page of metrics.
+async fn start_with(page: &str) -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (end, mut ended) = watch::channel(false);
     let shutdown = async move { drop(ended.wait_for(|end| *end).await) };
-    (address, end, tokio::spawn(serve(listener, Arc::new(admin(Stage::Ready)), shutdown)))
+    (address, end, tokio::spawn(serve(listener, Arc::new(admin_with(Stage::Ready, page)), shutdown)))
 }
 
 /// Sends `text` and reads until the connection ends.
@@ -200,17 +210,41 @@ async fn requests_are_answered_over_a_socket() {
     assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
 }
 
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
 #[tokio::test]
-async fn a_full_house_is_served_again_once_somebody_leaves() {
-    let (address, _end, _) = start().await;
-    let mut silent = Vec::new();
-    for _ in 0..=serve::MAX_CONNECTIONS {
-        silent.push(TcpStream::connect(address).await.unwrap());
+async fn connections_that_ask_nothing_keep_nobody_out() {
+    for half in [0, 15, HEALTH.len() - 2] {
+        let (said, rest) = HEALTH.split_at(half);
+        let (address, _end, _) = start().await;
+        let mut silent = Vec::new();
+        for _ in 0..3 * serve::MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            silent.push(stream);
+        }
+        for _ in 0..3 {
+            assert!(talk(address, HEALTH).await.starts_with("HTTP/1.1 200 "), "{said:?}");
+        }
+        // The last ones are still there, the first made room.
+        let mut last = silent.pop().unwrap();
+        last.write_all(rest.as_bytes()).await.unwrap();
+        assert!(last.read(&mut [0; 12]).await.unwrap() > 0, "{said:?}");
+        assert!(silent[0].read(&mut [0]).await.map_or(true, |read| read == 0), "{said:?}");
     }
-    let waiting = tokio::spawn(talk(address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    tokio::task::yield_now().await;
-    drop(silent);
-    assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn connections_whose_answers_nobody_reads_keep_nobody_out() {
+    // More than what the system takes on the way.
+    let (address, _end, _) = start_with(&"x".repeat(8 << 20)).await;
+    let mut unread = Vec::new();
+    for _ in 0..=serve::MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(HEALTH.replace("healthz", "metrics").as_bytes()).await.unwrap();
+        unread.push(stream);
+    }
+    assert!(talk(address, HEALTH).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use ring::rand::{self, SystemRandom};
 use super::Error;
 
 /// Its file's name in the cache directory.
-pub const FILE: &str = "admin.token";
+pub(crate) const FILE: &str = "admin.token";
 
 /// The same before it is whole.
 const UNFINISHED: &str = "admin.token.new";
@@ -21,7 +21,7 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// A token. It can be compared and written to its file, and is shown nowhere.
 #[derive(Clone)]
-pub struct Token(String);
+pub(crate) struct Token(String);
 
 impl Token {
     /// 32 random bytes, in hexadecimal.
@@ -53,7 +53,7 @@ impl fmt::Debug for Token {
 }
 
 /// Makes a token and puts it into `dir`, readable by the owner alone. Readers find the old one or the new one, whole.
-pub fn make_token(dir: &Path) -> Result<Token, Error> {
+pub(crate) fn make_token(dir: &Path) -> Result<Token, Error> {
     let token = Token::random()?;
     let path = dir.join(FILE);
     write(&dir.join(UNFINISHED), &path, &token.0).map_err(|source| Error::Token { path, source })?;
@@ -100,6 +100,23 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(second.is(text.trim_end()) && !first.is(text.trim_end()));
         assert_eq!(text.trim_end().len(), 64);
+    }
+
+    #[test]
+    fn what_a_link_leads_to_stays_as_it_is() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = elsewhere.path().join("target");
+        for name in [FILE, UNFINISHED] {
+            std::fs::write(&target, "somebody's").unwrap();
+            std::os::unix::fs::symlink(&target, dir.path().join(name)).unwrap();
+            make_token(dir.path()).unwrap();
+            std::fs::remove_file(dir.path().join(FILE)).unwrap();
+            std::fs::hard_link(&target, dir.path().join(name)).unwrap();
+            make_token(dir.path()).unwrap();
+            assert_eq!(std::fs::read(&target).unwrap(), b"somebody's", "{name}");
+            std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::num::to_u64;
+use crate::base::num::to_u64;
 
 /// Open archives, fills, the index, listeners, log and whatever a library opens.
 const BESIDES: u64 = 2048;

@@ -1,6 +1,8 @@
 //! What systemd is told (`sd_notify(3)`): one datagram a message to the socket that the environment names.
 //!
-//! Of our own, since the protocol is one `sendto`; the crates for it bring a C library's bindings, or as many lines.
+//! Of our own, since the protocol is one `sendto`. The crate for it that binds no C library (`sd-notify` 0.5) connects to no
+//! abstract socket, waits where systemd's queue is full, on the runtime, and reads the process's own environment, which a
+//! test can't set without `unsafe`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use crate::access::Access;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::{Loaded, Problems};
-use crate::server::Live;
+use crate::server::LiveSettings;
 use crate::server::tls::{self, Certificates};
 use crate::telemetry::log::Dial;
+use crate::upstream::{SetupError, Upstream};
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum Error {
     /// Its certificates can't be used.
     #[error(transparent)]
     Certificates(#[from] tls::Error),
+    /// What GitLab is believed by, or is shown, can't be used.
+    #[error(transparent)]
+    Trust(#[from] SetupError),
     /// A thread was lost.
     #[error("the files can't be read")]
     System(#[from] std::io::Error),
@@ -42,8 +46,9 @@ pub struct Changed {
 /// The parts that a new configuration reaches.
 #[derive(Debug, Clone)]
 pub struct Reload {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<LiveSettings>,
     pub(super) access: Arc<Access>,
+    pub(super) upstream: Arc<Upstream>,
     pub(super) clock: Clock,
 }
 
@@ -52,9 +57,12 @@ impl Reload {
     pub async fn apply(&self, held: &mut Loaded, new: Loaded, dial: Option<&Dial>) -> Result<Changed, Error> {
         // Read anew even if their names are the same: that is what the operator asks for.
         let certificates = certificates(new.config.server.tls.clone(), &self.clock).await?;
+        let (upstream, settings) = (Arc::clone(&self.upstream), new.config.upstream.clone());
+        let trust = crate::base::rt::blocking(move || upstream.read_trust(&settings)).await??;
         let changed: Vec<_> = held.differing(&new).collect();
         let (now, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|spec| spec.reloads);
         self.live.change(new.config.server.clone(), certificates);
+        self.upstream.trust(trust);
         self.access.change(new.config.access);
         if let Some(dial) = dial {
             dial.set(new.config.log.level);
@@ -92,6 +100,6 @@ pub(super) async fn certificates(
 ) -> Result<Option<Arc<Certificates>>, Error> {
     let Some(settings) = settings else { return Ok(None) };
     let clock = clock.clone();
-    let loaded = crate::rt::blocking(move || Certificates::load(settings, clock)).await??;
+    let loaded = crate::base::rt::blocking(move || Certificates::load(settings, clock)).await??;
     Ok(Some(Arc::new(loaded)))
 }

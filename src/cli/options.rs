@@ -10,6 +10,9 @@ use crate::config::{File, KEYS, Presence, Sources, Spec};
 
 const CONFIG: &str = "config";
 
+/// What the short help leaves to the long one.
+const SHORT: &str = "`--help` says more, and lists every key of the configuration with its default.";
+
 /// `command` with `--config` and a flag for each key that has one.
 pub(super) fn with_settings(command: Command) -> Command {
     let config = Arg::new(CONFIG)
@@ -17,7 +20,11 @@ pub(super) fn with_settings(command: Command) -> Command {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help("The configuration file, TOML");
-    command.arg(config).args(KEYS.iter().filter_map(|spec| flag(spec))).after_help(keys_help())
+    command
+        .arg(config)
+        .args(KEYS.iter().filter_map(|spec| flag(spec)))
+        .after_help(SHORT)
+        .after_long_help(keys_help())
 }
 
 /// The layers that the arguments and the environment make.
@@ -51,8 +58,15 @@ fn flag(spec: &'static Spec) -> Option<Arg> {
         .value_name(flag.value)
         // Checked with all the others, so that all problems are reported at once.
         .value_parser(value_parser!(OsString))
-        .help(format!("{} {}", spec.doc, presence(spec)));
+        .help(brief(spec.doc))
+        .long_help(format!("{} {}", spec.doc, presence(spec)));
     Some(arg)
+}
+
+/// As much of what a key means as fits beside its flag on a line.
+fn brief(doc: &str) -> String {
+    let end = [". ", ": ", "; "].iter().filter_map(|end| doc.find(end)).min().unwrap_or(doc.len());
+    doc.get(..end).unwrap_or(doc).trim_end_matches('.').to_owned()
 }
 
 fn presence(spec: &Spec) -> String {

@@ -15,8 +15,8 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
-    super::with_configuration(sources, |loaded| {
-        let guard = log::init(&loaded.config.log)?;
+    super::with_all_it_names(crate::app::examine(sources), |loaded| {
+        let guard = log::init(loaded.config.log)?;
         Ok(crate::app::run(loaded, sources, &guard.dial())?)
     })
 }

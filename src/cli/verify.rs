@@ -45,8 +45,8 @@ pub(super) fn command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     options::with_settings(
         Command::new(NAME)
-            .about("Compare every archive in the cache directory with its checksums, while no larder uses it")
-            .arg(flag(REPAIR, "Remove what is damaged; without it nothing is changed"))
+            .about("Compare all archives with their checksums, while no larder runs")
+            .arg(flag(REPAIR, "Remove what is damaged, else change nothing"))
             .arg(flag(JSON, "Print the result as one JSON object")),
     )
 }
@@ -105,8 +105,8 @@ impl Bar {
         if self.shown && due {
             self.drawn = Some(Instant::now());
             let of = step.of.max(1);
-            let share = step.archives.saturating_mul(crate::num::to_u64(WIDTH)) / of;
-            let (done, mib) = ("#".repeat(crate::num::to_usize(share)), step.bytes >> 20);
+            let share = step.archives.saturating_mul(crate::base::num::to_u64(WIDTH)) / of;
+            let (done, mib) = ("#".repeat(crate::base::num::to_usize(share)), step.bytes >> 20);
             let line = format!("\r[{done:WIDTH$}] {}/{} archives, {mib} MiB", step.archives, step.of);
             // Nobody is left to see it.
             let _ = io::stderr().write_all(line.as_bytes());

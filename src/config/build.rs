@@ -1,14 +1,17 @@
 //! Effective values into typed settings, and the checks that need more than one of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::Config;
-use super::keys::{self, Key, Presence, Spec};
+use super::keys::{self, Key};
 use super::layers::Effective;
 use super::problem::{Problem, Problems};
 use super::read::Written;
-use crate::origin::Origin;
-use crate::pace::Least;
+use super::spec::{Presence, Spec};
+use crate::base::pace::Least;
+use crate::gitlab::urls::Origin;
+use crate::http::hop::Ignored;
 use crate::server::Address;
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
@@ -43,8 +46,10 @@ impl Reader<'_> {
         let max_connections = self.read(&keys::SERVER_MAX_CONNECTIONS);
         let per_address = self.read(&keys::SERVER_MAX_CONNECTIONS_PER_ADDRESS);
         let header_timeout = self.read(&keys::SERVER_HEADER_TIMEOUT);
+        let idle_timeout = self.read(&keys::SERVER_IDLE_TIMEOUT);
         let (rate, over) = (self.read(&keys::SERVER_MIN_RATE), self.read(&keys::SERVER_MIN_RATE_FOR));
-        let drain = self.read(&keys::SERVER_DRAIN);
+        let shutdown_delay = self.read(&keys::SERVER_SHUTDOWN_DELAY);
+        let (memory, drain) = (self.read(&keys::SERVER_MEMORY), self.read(&keys::SERVER_DRAIN));
         let tls = self.server_tls();
         Some(server::Settings {
             listen: listen?,
@@ -52,7 +57,10 @@ impl Reader<'_> {
             max_connections: max_connections?,
             max_connections_per_address: per_address?,
             header_timeout: header_timeout?,
+            idle_timeout: idle_timeout?,
             least: Least { rate: rate?, over: over? },
+            memory: memory?,
+            shutdown_delay: shutdown_delay?,
             drain: drain?,
             tls,
         })
@@ -97,6 +105,7 @@ impl Reader<'_> {
 
     fn upstream(&mut self) -> Option<upstream::Settings> {
         let url = self.read(&keys::UPSTREAM_URL);
+        let external_url = self.read(&keys::UPSTREAM_EXTERNAL_URL);
         let ca_file = self.read(&keys::UPSTREAM_CA_FILE);
         let (tls, proxy) = (self.tls(), self.proxy());
         let storage_ca_file = self.read(&keys::STORAGE_CA_FILE);
@@ -106,9 +115,12 @@ impl Reader<'_> {
         let read_timeout = self.read(&keys::UPSTREAM_READ_TIMEOUT);
         let answer_timeout = self.read(&keys::UPSTREAM_ANSWER_TIMEOUT);
         let resume_timeout = self.read(&keys::UPSTREAM_RESUME_TIMEOUT);
+        let max_connection_age = self.read(&keys::UPSTREAM_MAX_CONNECTION_AGE);
+        let retry_store = self.read(&keys::UPSTREAM_RETRY_STORE);
         let max_connections = self.read(&keys::UPSTREAM_MAX_CONNECTIONS);
         Some(upstream::Settings {
             url: url?,
+            external_url,
             ca_file,
             tls: tls?,
             storage_ca_file,
@@ -119,6 +131,8 @@ impl Reader<'_> {
             read_timeout: read_timeout?,
             answer_timeout: answer_timeout?,
             resume_timeout: resume_timeout?,
+            max_connection_age: max_connection_age?,
+            retry_store: retry_store?,
             max_connections: max_connections?,
         })
     }
@@ -160,7 +174,9 @@ impl Reader<'_> {
     fn serving(&mut self) -> Option<proxy::Settings> {
         let on_file = self.read(&keys::CACHE_ON_FILE);
         let gzip = self.read(&keys::CACHE_GZIP);
-        Some(proxy::Settings { on_file: on_file?, gzip: gzip? })
+        let names = self.read(&keys::ACCESS_IGNORE_FIELDS);
+        let ignore_fields = Arc::new(Ignored::new(&names?));
+        Some(proxy::Settings { on_file: on_file?, gzip: gzip?, ignore_fields })
     }
 
     fn access(&mut self) -> Option<access::Settings> {

@@ -4,9 +4,9 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
 use super::keys::{self, KEYS};
-use super::layers::{File, Setting};
 use super::problem::{Problem, Problems};
 use super::read::kind;
+use super::sources::{File, Setting};
 use super::text::plain;
 
 /// The settings in `file`; what is no known key becomes a problem.

@@ -1,13 +1,16 @@
 //! What can be wrong with a configuration, each in one line.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
-use super::keys::{KEYS, Spec};
+use super::keys::KEYS;
+use super::named::Named;
 use super::nearest::nearest;
+use super::spec::Spec;
 
 /// One thing that is wrong. Values are shown shortened, and not at all where they could hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// The file named by `--config` can't be had.
     #[error("{layer}: cannot be read: {reason}; expected a readable TOML file")]
     Unreadable {
@@ -86,6 +89,33 @@ pub enum Problem {
         /// The earlier key.
         other: &'static str,
     },
+    /// What a key names isn't there, or can't be used.
+    #[error("{key} ({layer}): {path}: {reason}; expected {expected}")]
+    Named {
+        /// The key.
+        key: &'static str,
+        /// Where its value was written.
+        layer: String,
+        /// What it names, or something in it.
+        path: String,
+        /// Why not, without a word of its contents.
+        reason: String,
+        /// What fits.
+        expected: &'static str,
+    },
+    /// What an argument names isn't there, or can't be used.
+    #[error("{name}: {path}: {reason}", path = path.display())]
+    Argument {
+        /// The argument.
+        name: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// Why not, without a word of its contents.
+        reason: String,
+    },
+    /// Files that are well, each by itself, and can't be used together.
+    #[error("{0}")]
+    Together(String),
     /// Two keys that can't hold together.
     #[error(
         "{key} ({layer}): found {found}, which {other} ({other_layer}) occupies; expected another address"
@@ -122,6 +152,18 @@ impl Problem {
         Self::Value { key: spec.path, layer: layer.to_owned(), found, expected: spec.expects }
     }
 
+    /// Something is wrong with what a key names.
+    pub(crate) fn named(named: &Named, path: &Path, reason: String) -> Self {
+        let path = super::text::plain(&path.display().to_string());
+        let (key, layer) = (named.spec.path, named.layer.clone());
+        Self::Named { key, layer, path, reason, expected: named.spec.expects }
+    }
+
+    /// Something is wrong with what several keys name.
+    pub(crate) fn together(error: &dyn std::error::Error) -> Self {
+        Self::Together(super::text::plain(&error.to_string()))
+    }
+
     pub(super) fn missing(spec: &Spec) -> Self {
         let flag = spec.flag.map_or_else(|| "--config".to_owned(), |flag| format!("--{}", flag.long));
         Self::Missing { key: spec.path, expected: spec.expects, variable: spec.variable(), flag }
@@ -138,13 +180,25 @@ impl Problems {
     }
 
     /// Whether nothing is wrong.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Each problem, in the order of the layers and then of the keys.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
+    }
+}
+
+impl Extend<Problem> for Problems {
+    fn extend<T: IntoIterator<Item = Problem>>(&mut self, problems: T) {
+        self.0.extend(problems);
+    }
+}
+
+impl FromIterator<Problem> for Problems {
+    fn from_iter<T: IntoIterator<Item = Problem>>(problems: T) -> Self {
+        Self(problems.into_iter().collect())
     }
 }
 

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::Value;
+use http::HeaderName;
 use ipnet::IpNet;
 
-use super::keys::Shape;
+use super::spec::Shape;
 use super::text::shown;
-use crate::origin::Origin;
+use crate::gitlab::urls::Origin;
+use crate::http::hop::may_be_ignored;
 use crate::server::Address;
-use crate::store::Share;
+use crate::store::{Budget, Share};
 
 /// A value as it was written, in whichever layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,10 +130,23 @@ pub(super) fn size(raw: &Written, bounds: RangeInclusive<u64>) -> Result<u64, Wr
     raw.parsed(|text| super::size::parse(text).filter(|size| bounds.contains(size)))
 }
 
+/// A size, or `80%`.
+pub(super) fn budget(raw: &Written, bounds: RangeInclusive<u64>) -> Result<Budget, Wrong> {
+    if let Some(percent) = raw.as_text()?.strip_suffix('%') {
+        return raw.parsed(|_| whole(percent.trim_end_matches(' ')).and_then(Budget::percent));
+    }
+    size(raw, bounds).map(Budget::Bytes)
+}
+
+/// Digits alone, without a sign.
+fn whole(text: &str) -> Option<u8> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
 /// `5%`; a bare number might as well mean a rate.
 pub(super) fn share(raw: &Written) -> Result<Share, Wrong> {
-    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    raw.parsed(|text| text.strip_suffix('%').filter(digits)?.parse().ok().and_then(Share::percent))
+    raw.parsed(|text| text.strip_suffix('%').and_then(whole).and_then(Share::percent))
 }
 
 pub(super) fn path(raw: &Written) -> Result<PathBuf, Wrong> {
@@ -184,6 +199,10 @@ pub(super) fn instance(raw: &Written) -> Result<String, Wrong> {
 
 pub(super) fn names(raw: &Written) -> Result<Vec<String>, Wrong> {
     raw.each(|item| is_name(item).then(|| item.to_ascii_lowercase()))
+}
+
+pub(super) fn ignorable(raw: &Written) -> Result<Vec<HeaderName>, Wrong> {
+    raw.each(|item| item.parse::<HeaderName>().ok().filter(may_be_ignored))
 }
 
 pub(super) fn storage_hosts(raw: &Written) -> Result<Vec<String>, Wrong> {

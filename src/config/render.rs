@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::keys::{KEYS, Presence, Shape, Spec};
+use super::keys::KEYS;
 use super::layers::Effective;
 use super::read::Written;
+use super::spec::{Presence, Shape, Spec};
 use super::text::{plain, quoted};
 
 /// What is in effect and why, as TOML.

@@ -18,7 +18,7 @@ const UNITS: &[(&str, u64)] = &[
 const MAX_FRACTION_DIGITS: u32 = 15;
 
 /// Reads `1024`, `50GiB`, `1.5 GiB` or `50GB`; a fraction of a byte is cut off. `50G` is refused: it means two things.
-pub fn parse(text: &str) -> Option<u64> {
+pub(super) fn parse(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;
     let unit = unit.trim_start_matches(' ');
@@ -37,20 +37,20 @@ fn fraction_of(digits: &str, bytes: u64) -> Option<u64> {
     u64::try_from(part / 10_u128.pow(scale)).ok()
 }
 
-/// Writes `bytes` in the largest binary unit that divides it, so that [`parse`] reads the same number again.
-pub fn show(bytes: u64) -> String {
-    let exact = |unit: u64| bytes != 0 && bytes.is_multiple_of(unit);
-    UNITS
-        .iter()
-        .filter(|(name, unit)| name.ends_with("iB") && exact(*unit))
-        .max_by_key(|(_, unit)| *unit)
-        .map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Writes `bytes` in the largest binary unit that divides it, so that [`parse`] reads the same number again.
+    fn show(bytes: u64) -> String {
+        let exact = |unit: u64| bytes != 0 && bytes.is_multiple_of(unit);
+        UNITS
+            .iter()
+            .filter(|(name, unit)| name.ends_with("iB") && exact(*unit))
+            .max_by_key(|(_, unit)| *unit)
+            .map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+    }
 
     #[test]
     fn sizes_are_read_to_the_byte() {

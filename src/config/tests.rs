@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::spec::Shape;
 use super::*;
 
 const URL: &str = "https://gitlab.example.com";
@@ -25,8 +26,11 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("server.max_connections", &["1", "1000000", "007"], &["0", "1000001", "-1", "1.5", "many", ""]),
     ("server.max_connections_per_address", &["0", "1000000"], &["-1", "1000001", ""]),
     ("server.header_timeout", &["1ms", "24h", "1h 30m"], &["0s", "30", "-1s", "24h 1s", ""]),
+    ("server.idle_timeout", &["1ms", "24h", "75s"], &["0s", "75", "-1s", "24h 1s", ""]),
     ("server.min_rate", &["0", "1MiB"], &["-1", "fast", ""]),
     ("server.min_rate_for", &["1ms", "24h"], &["0s", "30", ""]),
+    ("server.memory", &["16MiB", "1GiB"], &["15MiB", "much", ""]),
+    ("server.shutdown_delay", &["0s", "10s", "24h"], &["25h", "soon"]),
     ("server.drain", &["0s", "0", "24h"], &["25h", "soon"]),
     ("server.tls.cert", &["/etc/tls.pem", "tls 1.pem"], &["", "a\0b"]),
     ("server.tls.key", &["/etc/tls.key"], &[""]),
@@ -35,6 +39,11 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
         "upstream.url",
         &["http://127.0.0.1:3000", "https://example.com/gitlab"],
         &["gitlab.example.com", "ftp://a", ""],
+    ),
+    (
+        "upstream.external_url",
+        &["https://gitlab.example.com", "https://example.com/gitlab"],
+        &["gitlab.example.com", "https://u:p@a", ""],
     ),
     ("upstream.ca_file", &["/etc/ca.pem", "ca 1.pem"], &[""]),
     ("upstream.tls.insecure", &["true", "false"], &["1", "yes", "True", ""]),
@@ -61,13 +70,15 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("upstream.read_timeout", &["1h"], &["0s"]),
     ("upstream.answer_timeout", &["60s"], &["0s"]),
     ("upstream.resume_timeout", &["60s", "0s"], &["-1s"]),
+    ("upstream.max_connection_age", &["1s", "10m", "24h"], &["0s", "25h"]),
+    ("upstream.retry_store", &["30s", "0s"], &["-1s", "25h"]),
     ("upstream.max_connections", &["1", "1000000"], &["0", "1000001", "many"]),
     ("storage.ca_file", &["/etc/s.pem", "s.pem"], &[""]),
     ("cache.dir", &["/srv/larder", "relative/\"dir\""], &["", "a\0b"]),
     (
         "cache.max_size",
-        &["64MiB", "50 GiB", "1.5GiB", "100000000000", "1048576TiB"],
-        &["67108863", "50G", "0", "1048577TiB"],
+        &["64MiB", "50 GiB", "1.5GiB", "100000000000", "1048576TiB", "1%", "80 %", "100%"],
+        &["67108863", "50G", "0", "1048577TiB", "0%", "101%", "%", "+5%", "-1%", "0.5%", "1e1%", "256%"],
     ),
     ("cache.max_object", &["1", "10GiB"], &["0", "x", ""]),
     ("cache.min_free", &["0", "1GiB"], &["-1", ""]),
@@ -79,6 +90,7 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("cache.gzip", &["text", "all", "off"], &["TEXT", "true", ""]),
     ("access.ttl", &["0s", "24h", "1m"], &["25h", "30"]),
     ("access.grace", &["0s", "24h"], &["25h", "-1s"]),
+    ("access.ignore_fields", &["", "X-Edge", "x-edge,X_Number"], &["Authorization", "private_token", "a b"]),
     ("admin.listen", &["[::]:9090"], &["9090"]),
     ("admin.hosts", &["", "larder", "a.example,B"], &["larder:9090", "a b", "*"]),
     ("log.format", &["auto", "text", "json"], &["JSON", "yaml"]),
@@ -272,5 +284,15 @@ fn a_table_within_a_section_holds_keys_as_well() {
     for (text, key) in [("tls.insecur = true", "upstream.tls.insecur"), ("tls = true", "upstream.tls")] {
         let problems = lines(&file(&format!("[upstream]\nurl = \"{URL}\"\n{text}\n")));
         assert!(problems.len() == 1 && problems[0].starts_with(key), "{problems:?}");
+    }
+}
+
+#[test]
+fn every_key_that_is_a_path_says_what_it_leads_to() {
+    for spec in KEYS {
+        let is_path = ["path of a PEM", "path of a file", "path of a dir"]
+            .iter()
+            .any(|path| spec.expects.contains(path));
+        assert_eq!(spec.names.is_some(), is_path, "{}: {}", spec.path, spec.expects);
     }
 }

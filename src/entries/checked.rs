@@ -1,5 +1,6 @@
 //! An entry that is checked while it is read.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -11,35 +12,50 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::Eyes;
-use super::known::Known;
-use crate::archive::{BadEntry, Member};
-use crate::num::{to_u64, to_usize};
+use super::cached::CachedEntry;
+use crate::base::num::{to_u64, to_usize};
 use crate::store::Archive;
+use crate::zip::{BadEntry, Member};
 
-type Step = (Member<Eyes>, Result<Option<Bytes>, BadEntry>);
+type UnpackStep = (Member<Eyes>, Result<Option<Bytes>, BadEntry>);
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
-type Working = Pin<Box<dyn Future<Output = io::Result<Step>> + Send>>;
+type Working = Pin<Box<dyn Future<Output = io::Result<UnpackStep>> + Send>>;
 
-/// Bytes of a sparse archive, up to the end of an entry in it, that nobody fetches any more. Once its reader has had them
-/// fetched, the entry goes on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a part of the entry couldn't be fetched")]
-pub struct Lacking(pub Range<u64>);
+/// Bytes unpacked at a time: as much as a slow reader holds of it, and enough that going off the runtime costs little.
+const PIECE: usize = 64 << 10;
 
-/// A range of an entry, unpacked piece by piece off the runtime. The last piece goes out only when length and checksum
-/// of the whole entry were found to be right, now or before; if they aren't, the range breaks off.
-pub struct Checked {
+/// The same for one of many streams of a connection: a frame of HTTP/2.
+const LITTLE: usize = 16 << 10;
+
+/// Why the next bytes of an entry can't be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntryError {
+    /// Of a partial archive nobody fetches these bytes, up to the end of the entry in it, any more. Once its reader has had
+    /// them fetched, the entry goes on.
+    #[error("a part of the entry couldn't be fetched")]
+    Lacking(Range<u64>),
+    /// The rest will never come.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Ranges of an entry in the order of its bytes, unpacked in one pass, piece by piece off the runtime. The last bytes go out
+/// only when length and checksum of the whole entry were found to be right, now or before; if they aren't, they break off.
+pub(crate) struct Checked {
     archive: Arc<Archive>,
-    known: Arc<Known>,
+    known: Arc<CachedEntry>,
     /// Of a sparse archive: the bytes that are unpacked next are on their way.
     waiting: Option<Waiting>,
     member: Option<Member<Eyes>>,
     working: Option<Working>,
-    /// Bytes of the entry before the range that are still to come.
-    skip: u64,
-    /// Bytes of the range that weren't handed out yet.
+    /// The present piece, and where in the entry it ends.
+    piece: Bytes,
+    at: u64,
+    /// What wasn't taken from a piece yet: at most as many as ranges are read in one field.
+    wanted: VecDeque<Range<u64>>,
+    /// Bytes that weren't handed out yet.
     left: u64,
-    /// The range's end, kept back while the rest of the entry is checked.
+    /// The last ones, kept back while the rest of the entry is checked.
     last: Option<Bytes>,
 }
 
@@ -50,53 +66,108 @@ impl fmt::Debug for Checked {
 }
 
 impl Checked {
-    pub(super) fn new(archive: Arc<Archive>, known: Arc<Known>, range: Range<u64>) -> Self {
-        let member = Some(Member::new(Eyes(Arc::clone(&archive)), known.entry, known.data.clone()));
+    pub(super) fn new(eyes: Eyes, known: Arc<CachedEntry>, range: Range<u64>) -> Self {
+        let archive = Arc::clone(&eyes.0);
+        let mut member = Member::new(eyes, known.entry, known.data.clone());
+        member.keep_to(PIECE);
         let left = range.end - range.start;
-        Self { archive, known, waiting: None, member, working: None, skip: range.start, left, last: None }
+        Self {
+            archive,
+            known,
+            waiting: None,
+            member: Some(member),
+            working: None,
+            piece: Bytes::new(),
+            at: 0,
+            wanted: VecDeque::from([range]),
+            left,
+            last: None,
+        }
+    }
+
+    /// Makes its pieces short: its connection holds one of each of its streams.
+    pub(crate) fn keep_little(&mut self) {
+        if let Some(member) = &mut self.member {
+            member.keep_to(LITTLE);
+        }
     }
 
     /// Of which archive.
-    pub const fn archive(&self) -> &Arc<Archive> {
+    pub(crate) const fn archive(&self) -> &Arc<Archive> {
         &self.archive
     }
 
     /// Bytes still to come.
-    pub const fn remaining(&self) -> u64 {
+    pub(crate) const fn remaining(&self) -> u64 {
         self.left
     }
 
-    /// The next piece; an error means that the rest will never come, and that the connection must not end cleanly.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// One more range, to be had in the same pass, before anything was read; `false` if it begins before the others end, or
+    /// ends behind the entry.
+    pub(crate) fn add(&mut self, range: Range<u64>) -> bool {
+        let follows = self.wanted.back().is_some_and(|last| last.end <= range.start);
+        let inside = range.start <= range.end && range.end <= self.known.entry.size;
+        if follows && inside {
+            self.left += range.end - range.start;
+            self.wanted.push_back(range);
+        }
+        follows && inside
+    }
+
+    /// The next bytes, of one range; an error means that the rest will never come, and that the connection must not end
+    /// cleanly.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EntryError>>> {
         while self.left > 0 {
-            let piece = match ready!(self.poll_piece(cx)) {
-                Ok(piece) => piece,
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            };
-            let handed = match piece {
-                Some(piece) => self.within(&piece),
-                None => self.end(),
-            };
-            if let Some(bytes) = handed {
-                self.left -= to_u64(bytes.len()).min(self.left);
-                return Poll::Ready(Some(Ok(bytes)));
+            if let Some(bytes) = self.take() {
+                if self.wanted.is_empty() && !self.known.is_checked() {
+                    self.last = Some(bytes);
+                    continue;
+                }
+                return Poll::Ready(Some(Ok(self.hand_out(bytes))));
             }
-            if self.member.is_none() && self.working.is_none() {
-                let error =
-                    io::Error::new(io::ErrorKind::UnexpectedEof, "the entry is shorter than its range");
-                return Poll::Ready(Some(Err(error)));
+            self.piece = Bytes::new();
+            match ready!(self.poll_piece(cx)) {
+                Ok(Some(piece)) => {
+                    self.at = self.at.saturating_add(to_u64(piece.len()));
+                    self.piece = piece;
+                }
+                Ok(None) => {
+                    let last = self.end().ok_or_else(|| short().into());
+                    return Poll::Ready(Some(last.map(|bytes| self.hand_out(bytes))));
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
         Poll::Ready(None)
     }
 
+    fn hand_out(&mut self, bytes: Bytes) -> Bytes {
+        self.left -= to_u64(bytes.len()).min(self.left);
+        bytes
+    }
+
+    /// What the present piece has of the first range.
+    fn take(&mut self) -> Option<Bytes> {
+        let range = self.wanted.front_mut()?;
+        let begins = self.at - to_u64(self.piece.len());
+        let (from, to) = (range.start.max(begins), range.end.min(self.at));
+        if from >= to {
+            return None;
+        }
+        range.start = to;
+        if range.is_empty() {
+            self.wanted.pop_front();
+        }
+        Some(self.piece.slice(to_usize(from - begins)..to_usize(to - begins)))
+    }
+
     /// The entry's next piece.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, EntryError>> {
         if let Err(error) = ready!(self.poll_arrived(cx)) {
             return Poll::Ready(Err(error));
         }
         if let Some(mut member) = self.member.take() {
-            self.working = Some(Box::pin(crate::rt::blocking(move || {
+            self.working = Some(Box::pin(crate::base::rt::blocking(move || {
                 let next = member.next();
                 (member, next)
             })));
@@ -115,35 +186,18 @@ impl Checked {
     }
 
     /// Waits until the bytes are here that the next piece is made of.
-    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(member) = self.member.as_ref().filter(|_| self.archive.is_sparse()) else {
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EntryError>> {
+        let Some(member) = self.member.as_ref().filter(|_| self.archive.is_partial()) else {
             return Poll::Ready(Ok(()));
         };
         let (archive, next) = (Arc::clone(&self.archive), member.next_reads());
         let from = next.start;
         let waiting =
-            self.waiting.get_or_insert_with(|| Box::pin(async move { archive.arrived(&next).await }));
+            self.waiting.get_or_insert_with(|| Box::pin(async move { Ok(archive.arrived(&next).await?) }));
         let arrived = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
         let lacking = from..self.known.data.end;
-        Poll::Ready(arrived.map_err(|_| io::Error::other(Lacking(lacking))))
-    }
-
-    /// The part of a piece that lies within the range, unless it is to be kept back.
-    fn within(&mut self, piece: &Bytes) -> Option<Bytes> {
-        let skipped = self.skip.min(to_u64(piece.len()));
-        self.skip -= skipped;
-        let wanted = self.left.min(to_u64(piece.len()) - skipped);
-        if wanted == 0 || self.last.is_some() {
-            return None;
-        }
-        let from = to_usize(skipped);
-        let bytes = piece.slice(from..from + to_usize(wanted));
-        if wanted == self.left && !self.known.is_checked() {
-            self.last = Some(bytes);
-            return None;
-        }
-        Some(bytes)
+        Poll::Ready(arrived.map_err(|_| EntryError::Lacking(lacking)))
     }
 
     /// The whole entry was read, and adds up.
@@ -151,4 +205,8 @@ impl Checked {
         self.known.was_checked();
         self.last.take()
     }
+}
+
+fn short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the entry is shorter than its range")
 }

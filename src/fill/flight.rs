@@ -1,58 +1,67 @@
 //! A fill as those see it who wait for it.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use super::open::Opened;
+use super::Requester;
 use super::waiters::{Waiters, Waiting};
-use super::{Asker, Means};
-use crate::clock::Moment;
-use crate::fields::Kept;
-use crate::grant::{Etag, Facts, Sha256, Visitors};
-use crate::key::{ArchiveId, Key};
-use crate::num::to_u64;
-use crate::route::Class;
-use crate::secret::hex;
-use crate::store::{Archive, Draft, End};
+use crate::base::clock::Moment;
+use crate::base::key::Key;
+use crate::base::num::to_u64;
+use crate::base::secret::hex;
+use crate::gitlab::grant::Facts;
+use crate::http::Etag;
+use crate::store::{Archive, Availability, State};
+use crate::telemetry::metrics;
 
 /// How far a fill has come.
 #[derive(Debug, Clone)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// GitLab hasn't answered its leader yet.
     Asking,
     /// The archive is arriving.
-    Growing(Arc<Arrival>),
+    Growing(Arc<FillBody>),
     /// All of it is here, and it is an archive; it is on its way to the store.
-    Whole(Arc<Arrival>),
+    Whole(Arc<FillBody>),
     /// The archive arrives under another key.
-    Under(Arc<Flight>),
+    DuplicateOf(Arc<Fill>),
     /// It is over: what it brought is in the store, or lost.
     Landed,
-    /// It brought no archive: whoever waited asks for himself.
-    Ended {
-        /// It was an archive, for which there is no room: asking again changes nothing.
-        no_room: bool,
-    },
+    /// It brought no archive, for this reason: whoever waited asks for himself.
+    Ended(metrics::FillLabel),
+}
+
+impl Stage {
+    /// Whether the fill has ended and the archive, or some of it, is in the store.
+    pub(super) const fn is_held(&self) -> bool {
+        matches!(self, Self::Landed | Self::Ended(metrics::FillLabel::Begun | metrics::FillLabel::Joined))
+    }
 }
 
 /// A fill.
 #[derive(Debug)]
-pub struct Flight {
+pub(crate) struct Fill {
     key: Key,
+    /// Whether its leader had been let in by GitLab before.
+    let_in: bool,
     stage: watch::Sender<Stage>,
     /// What GitLab said of it before its first byte.
     announced: OnceLock<Facts>,
 }
 
-impl Flight {
-    pub(super) fn new(key: Key) -> Self {
-        Self { key, stage: watch::Sender::new(Stage::Asking), announced: OnceLock::new() }
+impl Fill {
+    pub(super) fn new(key: Key, let_in: bool) -> Self {
+        Self { key, let_in, stage: watch::Sender::new(Stage::Asking), announced: OnceLock::new() }
     }
 
     pub(super) const fn key(&self) -> Key {
         self.key
+    }
+
+    /// Whether its leader had been let in by GitLab before it led.
+    pub(crate) const fn was_let_in(&self) -> bool {
+        self.let_in
     }
 
     pub(super) fn set(&self, stage: Stage) {
@@ -64,14 +73,23 @@ impl Flight {
     pub(super) fn end(&self) {
         self.stage.send_modify(|stage| {
             *stage = match stage {
-                Stage::Asking => Stage::Ended { no_room: false },
+                Stage::Asking => Stage::Ended(metrics::FillLabel::Broken),
                 Stage::Growing(arrival) => {
-                    arrival.draft.break_off_if_growing();
+                    arrival.archive.break_off();
                     Stage::Landed
                 }
-                Stage::Whole(_) | Stage::Under(_) | Stage::Landed => Stage::Landed,
-                Stage::Ended { no_room } => Stage::Ended { no_room: *no_room },
+                Stage::Whole(_) | Stage::DuplicateOf(_) | Stage::Landed => Stage::Landed,
+                Stage::Ended(why) => Stage::Ended(*why),
             };
+        });
+    }
+
+    /// All of it is here, and it is an archive.
+    pub(super) fn is_whole(&self) {
+        self.stage.send_if_modified(|stage| {
+            let Stage::Growing(arrival) = stage else { return false };
+            *stage = Stage::Whole(Arc::clone(arrival));
+            true
         });
     }
 
@@ -91,130 +109,94 @@ impl Flight {
     }
 
     /// Waits until it is known whether what arrives is an archive, and which: a moment after its last byte.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let mut stage = self.stage.subscribe();
         // The sender lives in `self`: there is always a last word.
         let _ = stage.wait_for(|stage| !matches!(stage, Stage::Asking | Stage::Growing(_))).await;
     }
 
     /// Waits until GitLab has answered the leader.
-    pub async fn answered(&self) -> Stage {
+    pub(crate) async fn answered(&self) -> Stage {
         let mut stage = self.stage.subscribe();
         let answered = stage.wait_for(|stage| !matches!(stage, Stage::Asking)).await;
         // The sender lives in `self`: there is always a last word.
-        answered.map_or(Stage::Ended { no_room: false }, |stage| stage.clone())
+        answered.map_or(Stage::Ended(metrics::FillLabel::Broken), |stage| stage.clone())
     }
 
-    /// Waits until it is over and off the list.
-    pub async fn landed(&self) {
-        let mut stage = self.stage.subscribe();
-        let _ = stage.wait_for(|stage| matches!(stage, Stage::Landed | Stage::Ended { .. })).await;
+    /// Where all of it is here already, waits until it is over and off the list: a moment after its last byte. Returns whether
+    /// it arrives under another key.
+    pub(crate) async fn lands(&self) -> bool {
+        let stage = self.stage.borrow().clone();
+        let is_under_another = matches!(stage, Stage::DuplicateOf(_));
+        let is_here = match stage {
+            Stage::Growing(arrival) => arrival.is_all_here(),
+            Stage::Whole(_) => true,
+            Stage::DuplicateOf(other) => other.is_all_here(),
+            Stage::Asking | Stage::Landed | Stage::Ended(_) => false,
+        };
+        if is_here {
+            self.landed().await;
+        }
+        is_under_another
     }
-}
 
-/// An archive that is arriving: what may be said of it before its last byte is there.
-pub struct Arrival {
-    draft: Arc<Draft>,
-    facts: Facts,
-    kept: Kept,
-    etag: Option<Etag>,
-    class: Class,
-    began: Moment,
-    waiters: Arc<Waiters>,
-    /// All that is known of it once it is here, its end included.
-    complete: OnceLock<Facts>,
-    /// Keeps the stored archive's bytes counted while anyone follows.
-    stored: OnceLock<Arc<Archive>>,
-}
-
-impl fmt::Debug for Arrival {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arrival").field("id", &self.draft.id()).finish_non_exhaustive()
-    }
-}
-
-impl Arrival {
-    pub(super) fn new(
-        draft: &Arc<Draft>,
-        opened: &Opened,
-        leader: Asker,
-        means: &Means,
-        began: Moment,
-    ) -> Self {
-        let class = leader.question.class;
-        Self {
-            draft: Arc::clone(draft),
-            etag: entity_tag(&means.instance, draft.key(), &opened.facts),
-            facts: opened.facts.clone(),
-            kept: opened.kept.clone(),
-            class,
-            began,
-            waiters: Arc::new(Waiters::led_by(leader)),
-            complete: OnceLock::new(),
-            stored: OnceLock::new(),
+    /// Whether its last byte is here.
+    fn is_all_here(&self) -> bool {
+        match &*self.stage.borrow() {
+            Stage::Growing(arrival) => arrival.is_all_here(),
+            Stage::Whole(_) | Stage::Landed => true,
+            Stage::Asking | Stage::DuplicateOf(_) | Stage::Ended(_) => false,
         }
     }
 
-    /// Its bytes, as they come.
-    pub const fn draft(&self) -> &Arc<Draft> {
-        &self.draft
+    /// Waits until it is over and off the list.
+    pub(crate) async fn landed(&self) {
+        let mut stage = self.stage.subscribe();
+        let _ = stage.wait_for(|stage| matches!(stage, Stage::Landed | Stage::Ended(_))).await;
+    }
+}
+
+/// An archive that is arriving, and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct FillBody {
+    archive: Arc<Archive>,
+    began: Moment,
+    waiters: Arc<Waiters>,
+}
+
+impl FillBody {
+    pub(super) fn new(archive: &Arc<Archive>, leader: Requester, began: Moment) -> Self {
+        Self { archive: Arc::clone(archive), began, waiters: Arc::new(Waiters::led_by(leader)) }
     }
 
-    /// Its name, also after it is stored.
-    pub fn id(&self) -> ArchiveId {
-        self.draft.id()
-    }
-
-    /// What is known of it; its end only once all of it is here.
-    pub fn facts(&self) -> &Facts {
-        self.complete.get().unwrap_or(&self.facts)
+    /// What arrives.
+    pub(crate) const fn archive(&self) -> &Arc<Archive> {
+        &self.archive
     }
 
     /// Whether a part of it can be told from one of another archive: by its job, or by what GitLab says of it. What a ref leads
     /// to may be another job's the next time.
-    pub(super) const fn can_be_told(&self) -> bool {
-        !self.class.is_by_ref() || self.facts.identifies()
+    pub(super) fn can_be_told(&self) -> bool {
+        !self.archive.class().is_by_ref() || self.archive.facts().identifies()
     }
 
     /// Whether it may stay as a part, to which more is added later.
-    pub(super) const fn may_rest(&self) -> bool {
-        self.can_be_told() && self.facts.tell_parts()
-    }
-
-    /// The digest that GitLab gave with it. An object store's own tag isn't one.
-    pub(super) fn told(&self) -> Option<Sha256> {
-        self.facts.etag.as_ref().and_then(Etag::digest)
+    pub(super) fn may_stay_partial(&self) -> bool {
+        self.archive.length().is_some() && self.can_be_told() && self.archive.facts().tell_parts()
     }
 
     /// Whether all of it is here and was found to be an archive.
-    pub fn is_complete(&self) -> bool {
-        self.complete.get().is_some()
-    }
-
-    pub(super) fn completed(&self, facts: Facts) {
-        // Set once, by the one task that fills.
-        let _ = self.complete.set(facts);
-    }
-
-    /// The fields GitLab gave with it.
-    pub const fn kept(&self) -> &Kept {
-        &self.kept
-    }
-
-    /// The route on which it was asked for.
-    pub const fn class(&self) -> Class {
-        self.class
-    }
-
-    /// The entity tag clients get, now and when it is stored.
-    pub const fn etag(&self) -> Option<&Etag> {
-        self.etag.as_ref()
+    pub(crate) fn is_complete(&self) -> bool {
+        self.archive.facts().sha256.is_some()
+            && matches!(self.archive.state(), State::Complete | State::Whole)
     }
 
     /// Whether all of its bytes are here, though it may not be known yet what they are.
-    pub fn is_all_here(&self) -> bool {
-        let progress = self.draft.progress();
-        progress.end == End::Whole || self.facts.length == Some(progress.written)
+    pub(crate) fn is_all_here(&self) -> bool {
+        match self.archive.length() {
+            Some(length) => self.archive.have(&(0..length)) == Availability::All,
+            None => false,
+        }
     }
 
     /// In whose name the rest of it may be asked for.
@@ -223,38 +205,21 @@ impl Arrival {
     }
 
     /// Somebody waits for its bytes, in whose name the rest may be asked for if they break off.
-    pub fn awaited_by(self: &Arc<Self>, asker: Asker) -> Awaited {
-        Awaited { arrival: Arc::clone(self), _waiting: Waiting::new(&self.waiters, asker) }
+    pub(crate) fn awaited_by(self: &Arc<Self>, requester: Requester) -> FillFollower {
+        FillFollower { _arrival: Arc::clone(self), _waiting: Waiting::new(&self.waiters, requester) }
     }
 
     /// When its leader's question was sent.
-    pub const fn began(&self) -> Moment {
+    pub(crate) const fn began(&self) -> Moment {
         self.began
-    }
-
-    /// Who was let in.
-    pub fn visitors(&self) -> &Arc<Visitors> {
-        self.draft.visitors()
-    }
-
-    pub(super) fn landed(&self, archive: Arc<Archive>) {
-        // Set once, by the one task that fills.
-        let _ = self.stored.set(archive);
     }
 }
 
 /// An arrival that somebody waits for, until this is dropped. It also keeps the archive counted, once it is stored.
 #[derive(Debug)]
-pub struct Awaited {
-    arrival: Arc<Arrival>,
+pub(crate) struct FillFollower {
+    _arrival: Arc<FillBody>,
     _waiting: Waiting,
-}
-
-impl Awaited {
-    /// What is awaited.
-    pub const fn arrival(&self) -> &Arc<Arrival> {
-        &self.arrival
-    }
 }
 
 /// The entity tag of an archive: GitLab's strong one, else a hash of what doesn't change while the archive doesn't, and
@@ -283,8 +248,8 @@ pub(super) fn entity_tag(instance: &str, key: Key, facts: &Facts) -> Option<Etag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::ObjectPath;
-    use crate::key::{JobId, RefId};
+    use crate::base::key::{JobId, RefId};
+    use crate::gitlab::grant::ObjectPath;
 
     #[test]
     fn entity_tags_are_gitlabs_or_of_what_is_fixed() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Asker;
+use super::Requester;
 
 /// Waiters that are remembered; more than are ever asked for.
 const MOST: usize = 32;
@@ -16,21 +16,22 @@ pub(super) struct Waiters(Mutex<Listed>);
 
 #[derive(Debug)]
 struct Listed {
-    waiting: Vec<(u64, Asker)>,
+    waiting: Vec<(u64, Requester)>,
     next: u64,
     /// Who began it; he may have left.
-    leader: Option<Asker>,
+    leader: Option<Requester>,
 }
 
 impl Waiters {
-    pub(super) const fn led_by(leader: Asker) -> Self {
+    pub(super) const fn led_by(leader: Requester) -> Self {
         Self(Mutex::new(Listed { waiting: Vec::new(), next: 0, leader: Some(leader) }))
     }
 
     /// In whose name to ask next: of whoever waits, those who came first; else of whoever began it.
-    pub(super) fn turn(&self) -> Option<(Turn, Asker)> {
+    pub(super) fn turn(&self) -> Option<(Turn, Requester)> {
         let listed = self.0.lock();
-        let waiting = listed.waiting.first().map(|(number, asker)| (Turn(Some(*number)), asker.clone()));
+        let waiting =
+            listed.waiting.first().map(|(number, requester)| (Turn(Some(*number)), requester.clone()));
         waiting.or_else(|| listed.leader.clone().map(|leader| (Turn(None), leader)))
     }
 
@@ -57,12 +58,12 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Adds a waiter; one too many waits without being asked for.
-    pub(super) fn new(waiters: &Arc<Waiters>, asker: Asker) -> Self {
+    pub(super) fn new(waiters: &Arc<Waiters>, requester: Requester) -> Self {
         let mut listed = waiters.0.lock();
         let number = listed.next;
         listed.next += 1;
         if listed.waiting.len() < MOST {
-            listed.waiting.push((number, asker));
+            listed.waiting.push((number, requester));
         }
         Self { waiters: Arc::clone(waiters), number }
     }
@@ -75,33 +76,37 @@ impl Drop for Waiting {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use http::Method;
+    use http::{HeaderMap, Method};
 
     use super::*;
     use crate::access::Caller;
-    use crate::route::{Line, Route};
+    use crate::gitlab::route::{RequestLine, Route};
+    use crate::http::hop::{Peer, Way};
 
-    fn asker(last: u8) -> Asker {
+    pub(in crate::fill) fn requester(last: u8) -> Requester {
         let target = "/api/v4/projects/1/jobs/2/artifacts".parse().unwrap();
-        let line = Line { method: &Method::GET, target: &target, has_body: false };
+        let line = RequestLine { method: &Method::GET, target: &target, has_body: false };
         let Route::Read(question) = Route::of("", line) else { panic!("a download") };
-        Asker { caller: Caller::new(Arc::default(), IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))), question }
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let peer = Peer { address, trusted: false, secure: false };
+        let way = Way::of(peer, address, &HeaderMap::new());
+        Requester { caller: Caller::new(Arc::default(), way), question }
     }
 
     fn whose(waiters: &Waiters) -> Option<IpAddr> {
-        waiters.turn().map(|(_, asker)| asker.caller.address())
+        waiters.turn().map(|(_, requester)| requester.caller.address())
     }
 
     #[test]
     fn it_is_the_turn_of_whoever_waits_longest_then_of_the_leader_then_of_nobody() {
-        let waiters = Arc::new(Waiters::led_by(asker(0)));
+        let waiters = Arc::new(Waiters::led_by(requester(0)));
         let address = |last| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
         assert_eq!(whose(&waiters), address(0));
-        let first = Waiting::new(&waiters, asker(1));
-        let second = Waiting::new(&waiters, asker(2));
+        let first = Waiting::new(&waiters, requester(1));
+        let second = Waiting::new(&waiters, requester(2));
         assert_eq!(whose(&waiters), address(1));
         drop(first);
         assert_eq!(whose(&waiters), address(2));
@@ -114,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_crowd_is_not_remembered_whole() {
-        let waiters = Arc::new(Waiters::led_by(asker(0)));
-        let waiting: Vec<_> = (0..100).map(|_| Waiting::new(&waiters, asker(1))).collect();
+        let waiters = Arc::new(Waiters::led_by(requester(0)));
+        let waiting: Vec<_> = (0..100).map(|_| Waiting::new(&waiters, requester(1))).collect();
         assert_eq!(waiters.0.lock().waiting.len(), MOST);
         drop(waiting);
         assert_eq!(waiters.0.lock().waiting.len(), 0);

@@ -1,15 +1,10 @@
-//! Answers that larder makes itself, and GitLab's that it relays. The one place where a failure becomes a status.
+//! Answers that larder makes itself. The one place where a failure becomes a status.
 
 use bytes::Bytes;
-use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
-use super::door::Wrong;
-use crate::access::Refusal;
-use crate::fill::Relayed;
-use crate::grant::judge::CONSTANT;
-use crate::hop;
+use super::validate::Invalid;
 use crate::upstream::{self, Kind};
 
 /// Seconds after which it is worth asking a busy GitLab again: a queue moves on in less, and clients that all come back
@@ -29,17 +24,25 @@ pub(super) fn failed(error: &upstream::Error) -> Response<Body> {
     response
 }
 
+/// Clients that read slowly hold all the memory there is for answers.
+pub(super) fn crowded() -> Response<Body> {
+    let why = "larder holds as much for clients that read slowly as it may";
+    let mut response = own(StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response", why);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    response
+}
+
 /// A body came too slowly.
 pub(super) fn too_slow() -> Response<Body> {
     own(StatusCode::REQUEST_TIMEOUT, "http_request_error", "the request's body came too slowly")
 }
 
 /// The request isn't one that may be passed on.
-pub(super) fn malformed(wrong: Wrong) -> Response<Body> {
-    let (status, why) = match wrong {
-        Wrong::Malformed(why) => (StatusCode::BAD_REQUEST, why),
+pub(super) fn malformed(invalid: Invalid) -> Response<Body> {
+    let (status, why) = match invalid {
+        Invalid::Malformed(why) => (StatusCode::BAD_REQUEST, why),
         // RFC 9112, 6.1.
-        Wrong::Coding => (StatusCode::NOT_IMPLEMENTED, "the body is in a coding that isn't known here"),
+        Invalid::Coding => (StatusCode::NOT_IMPLEMENTED, "the body is in a coding that isn't known here"),
     };
     own(status, "http_request_error", why)
 }
@@ -50,15 +53,15 @@ pub(super) fn looped() -> Response<Body> {
     own(StatusCode::LOOP_DETECTED, "proxy_loop_detected", why)
 }
 
-/// The request's head isn't one, is too large, or didn't come in time.
-pub(super) fn unread(status: StatusCode) -> Response<Body> {
-    let sentence = match status {
-        StatusCode::REQUEST_TIMEOUT => "the request's head came too slowly",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too large",
-        StatusCode::URI_TOO_LONG => "the request's target is too long",
-        _ => "the request is not HTTP",
-    };
-    own(status, "http_request_error", sentence)
+/// The request's head has begun and didn't come in time.
+pub(super) fn late() -> Response<Body> {
+    own(StatusCode::REQUEST_TIMEOUT, "http_request_error", "the request's head came too slowly")
+}
+
+/// The request came as plain HTTP to a port that speaks TLS.
+pub(super) fn unencrypted() -> Response<Body> {
+    let sentence = "this port speaks HTTPS, and the request came as plain HTTP";
+    own(StatusCode::BAD_REQUEST, "http_request_error", sentence)
 }
 
 /// An answer of larder's own as it goes over a connection that ends behind it (RFC 9112, 4 and 9.6).
@@ -143,48 +146,6 @@ fn own(status: StatusCode, kind: &str, sentence: &'static str) -> Response<Body>
     response
 }
 
-/// GitLab's refusal, word for word.
-pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(refusal.body));
-    *response.status_mut() = refusal.status;
-    *response.headers_mut() = for_client(refusal.fields);
-    super::leave_length_to_body(response.headers_mut());
-    response
-}
-
-/// GitLab's answer to a leader's own request.
-pub(super) fn relayed(relayed: Relayed) -> Response<Body> {
-    let Parts { status, mut headers, extensions, .. } = relayed.head;
-    hop::strip(&mut headers);
-    forget_constant(&mut headers);
-    super::leave_length_to_body(&mut headers);
-    let mut response = Response::new(Body::Through(relayed.first, relayed.rest));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    *response.extensions_mut() = extensions;
-    response
-}
-
-/// Whether a condition is one that older GitLab finds met whatever it has.
-pub(super) fn asks_by_constant(fields: &HeaderMap) -> bool {
-    let mut values = fields.get_all(header::IF_NONE_MATCH).iter();
-    values.any(|value| value.to_str().is_ok_and(|value| value.contains(CONSTANT)))
-}
-
-/// Removes the tag that older GitLab gives to everything.
-pub(super) fn forget_constant(fields: &mut HeaderMap) {
-    if fields.get(header::ETAG).is_some_and(|tag| tag.as_bytes() == CONSTANT.as_bytes()) {
-        fields.remove(header::ETAG);
-    }
-}
-
-/// GitLab's fields without those of its connection.
-fn for_client(mut fields: HeaderMap) -> HeaderMap {
-    forget_constant(&mut fields);
-    hop::strip(&mut fields);
-    fields
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +166,7 @@ mod tests {
             fields.insert(header::ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(reads_pages(root, path, &fields), pages, "{root} {path} {accept}");
         }
-        let page = page(malformed(Wrong::Malformed("no Host")));
+        let page = page(malformed(Invalid::Malformed("no Host")));
         assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(page.headers()[PROXY_STATUS], "larder; error=http_request_error");
         let Body::Whole(text) = page.into_body() else { panic!("it is all here") };

@@ -1,107 +1,31 @@
 //! Somebody wants one entry of an archive.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Response, header};
 
-use super::archive::{Answer, Asking, Step, Turned, down};
 use super::body::{Body, Chain};
-use super::firsts::First;
-use super::learn::learn;
-use super::mend::{Sound, Unpacked};
-use super::serve::{self, Entity};
-use super::{Exchange, OnFile, Proxy, is_head, pass};
-use crate::access::{Admission, Caller, Granted, Subject};
-use crate::content;
+use super::lookup::{ArchiveFound, HeldArchive, Lookup};
+use super::missed::{self, MissTurn};
+use super::repair::{Sound, Unpacked};
+use super::request::{Admitted, Answer, ArtifactRequest, NextStep, Retry};
+use super::respond::{self, Entity, Ranges};
+use super::types::Named;
+use super::{Exchange, Proxy};
+use crate::access::Admission;
 use crate::entries::{Content, Entry, Gzip, Listed};
-use crate::fill::{Asker, Leader};
-use crate::grant::facts::TAIL;
-use crate::grant::judge::content_length;
-use crate::key::ArchiveId;
-use crate::route::{Class, Question};
-use crate::store::{Archive, Have, Slices};
+use crate::gitlab::grant::Grant;
+use crate::gitlab::grant::facts::TAIL;
+use crate::gitlab::route::Question;
+use crate::http::content;
+use crate::store::{Archive, Availability, Reader};
 use crate::telemetry::{Outcome, metrics};
-
-/// Longest archive that is fetched for the sake of any file in it.
-const WORTH_ANY: u64 = 64 << 20;
-
-/// How many times the length of the file that was asked for a longer archive may have to be fetched beside it.
-const WORTH_TIMES: u64 = 256;
+use crate::upstream::Insists;
 
 /// How much of an entry must be here before it is served, of an archive of which not all is: what is unpacked at once.
 const AT_ONCE: u64 = 1 << 20;
-
-/// A request for an entry of an archive that isn't held.
-pub(super) struct Miss {
-    pub(super) question: Question,
-    pub(super) caller: Caller,
-    pub(super) known: Option<ArchiveId>,
-    /// Its being the first one; `None`: it was kept waiting by another, or begins nothing.
-    pub(super) first: Option<First>,
-}
-
-/// What a request for an entry of an archive that isn't held comes to.
-pub(super) enum Turn {
-    /// It goes to GitLab.
-    Now(Option<First>),
-    /// It has waited for another one, who may have begun the archive.
-    Waited,
-}
-
-/// GitLab's own answer goes out at once; the archive is fetched beside it, for those who ask next.
-pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, miss: Miss) -> Answer {
-    let name = miss.question.entry.as_ref().map(|entry| entry.name.clone());
-    let wanted = begins_archives(proxy, &exchange);
-    let (outcome, response) = pass::read(proxy, exchange, Outcome::Missed).await;
-    if let (Class::JobEntry, StatusCode::OK, Some(name)) = (miss.question.class, response.status(), &name) {
-        proxy.types.learn(name, response.headers());
-    }
-    if response.status() == StatusCode::OK && wanted && outcome == Outcome::Missed {
-        let length = content_length(response.headers()).unwrap_or_default();
-        let leader = Leader {
-            caller: miss.caller,
-            question: miss.question.of_archive(),
-            takes_redirect: true,
-            longest: Some(WORTH_ANY.max(length.saturating_mul(WORTH_TIMES))),
-            part: true,
-        };
-        begin_beside(proxy, leader, (miss.known, miss.first), name.unwrap_or_default());
-    }
-    (outcome, response)
-}
-
-/// Whether an archive is begun beside the answer to a request for an entry of it.
-fn begins_archives(proxy: &Proxy, exchange: &Exchange) -> bool {
-    exchange.parts.method == Method::GET && proxy.serving.on_file == OnFile::Archive
-}
-
-/// Begins the archive of an entry that was just had from GitLab, with its end and that entry's own bytes, for those who ask
-/// next.
-fn begin_beside(
-    proxy: &Arc<Proxy>,
-    leader: Leader,
-    (known, first): (Option<ArchiveId>, Option<First>),
-    name: String,
-) {
-    let proxy = Arc::clone(proxy);
-    crate::rt::spawn(async move {
-        let asker = Asker { caller: leader.caller.clone(), question: leader.question.clone() };
-        let begun = proxy.fills.begin_beside(leader, known).await;
-        // Those who have waited fetch what they want of it themselves.
-        drop(first);
-        if !begun {
-            return;
-        }
-        let Some(archive) = proxy.store.find(asker.question.key).await else {
-            return;
-        };
-        if let Some(listed) = proxy.entries.listed(&archive, &name).await {
-            // Whoever wants it and doesn't find it fetches it himself.
-            let _ = proxy.fills.ensure(&asker, &archive, listed.span).await;
-        }
-    });
-}
 
 /// How GitLab would describe an entry on this route.
 struct Description {
@@ -109,208 +33,247 @@ struct Description {
     disposition: HeaderValue,
 }
 
-impl Asking<'_> {
-    /// Lets one at a time be the first to want a file of an archive; the others wait for him, once.
-    pub(super) async fn turn(&mut self) -> Turn {
-        let (firsts, key) = (&self.proxy.firsts, self.question.key);
-        if !begins_archives(self.proxy, self.exchange) {
-            return Turn::Now(None);
+/// Answers a request for an entry of an archive.
+pub(super) async fn entry_request(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answer {
+    let request = ArtifactRequest::new(proxy, &exchange, question);
+    let (mut lookup, mut queue) = (Lookup::new(&request), missed::MissQueue::default());
+    let outcome = loop {
+        match look(&mut lookup).await {
+            Some(NextStep::Answer(answer)) => return *answer,
+            Some(NextStep::Pass(outcome)) => break outcome,
+            Some(NextStep::Retry(Retry::Replaced(id))) => lookup.replace(id),
+            Some(NextStep::Retry(why)) if lookup.again(&why) => continue,
+            Some(NextStep::Retry(_)) => break Outcome::Changed,
+            None => {}
         }
-        if std::mem::replace(&mut self.waited, true) {
-            // The one before came to nothing; perhaps this one does better.
-            return Turn::Now(firsts.take(key).ok());
+        // GitLab alone has it.
+        if let MissTurn::Now(first) = queue.turn(&lookup).await {
+            let (known, ArtifactRequest { question, caller, .. }) = (lookup.replaced(), request);
+            let miss = missed::Miss { question, caller, known, first };
+            return Box::pin(missed::missed(proxy, exchange, miss)).await;
         }
-        firsts.be(key).await.map_or(Turn::Waited, |first| Turn::Now(Some(first)))
-    }
+    };
+    let question = request.question;
+    Box::pin(missed::passed(proxy, exchange, &question, outcome)).await
+}
 
-    pub(super) async fn entry(&self, found: Option<Arc<Archive>>) -> Step {
-        let (Some(archive), Some(asked)) = (found, &self.question.entry) else {
-            return Step::Missed(self.known);
-        };
-        if archive.is_sparse() && !self.is_here(&archive, &asked.name).await {
-            return Box::pin(self.lacked(&archive, &asked.name)).await;
+/// `None`: the archive isn't held.
+async fn look(lookup: &mut Lookup<'_>) -> Option<NextStep> {
+    let request = lookup.request;
+    let held = match lookup.find().await {
+        ArchiveFound::Held(held) => held,
+        ArchiveFound::Absent(absent) => Box::pin(absent.landed()).await?,
+    };
+    let name = &request.question.entry.as_ref()?.name;
+    let answered = EntryRequest { request, name }.answer(held).await;
+    Some(answered.unwrap_or_else(|next| next))
+}
+
+/// A request for one entry of an archive that is held.
+struct EntryRequest<'a> {
+    request: &'a ArtifactRequest<'a>,
+    name: &'a str,
+}
+
+impl EntryRequest<'_> {
+    async fn answer(&self, held: HeldArchive<'_, '_>) -> Result<NextStep, NextStep> {
+        let archive = Arc::clone(held.archive());
+        if archive.is_partial() && !self.is_here(&archive).await {
+            return Box::pin(self.partly_held(held)).await;
         }
-        let Some(entry) = self.proxy.entries.find(&archive, &asked.name).await else {
-            return Step::Pass(Outcome::NotArchive);
-        };
-        match self.admit_to_entry(&archive, entry.size()).await {
-            Ok(granted) => self.entry_step(&archive, &entry, granted, Outcome::Hit).await,
-            Err(step) => step,
-        }
+        let entry = self.find(&archive).await?;
+        let admitted = self.admit(held, entry.size()).await?;
+        Ok(self.respond(admitted, &entry, Outcome::Hit).await)
     }
 
     /// An entry of which not all is here. Nothing is fetched before GitLab has said yes: whoever gets a no must not make
-    /// others wait for bytes that he can't have.
-    async fn lacked(&self, archive: &Arc<Archive>, name: &str) -> Step {
-        if is_head(&self.exchange.parts) {
+    /// others wait for bytes that it can't have.
+    async fn partly_held(&self, held: HeldArchive<'_, '_>) -> Result<NextStep, NextStep> {
+        if self.request.is_head() {
             // Its bytes would cross for nobody.
-            return Step::Pass(Outcome::Missed);
+            return Err(NextStep::Pass(Outcome::Missed));
         }
-        let listed = match self.listed(archive, name).await {
-            Ok(listed) => listed,
-            Err(step) => return step,
-        };
-        let granted = match self.admit_to_entry(archive, listed.size).await {
-            Ok(granted) => granted,
-            Err(step) => return step,
-        };
-        if let Err(error) = self.proxy.fills.bring(&self.asker(), archive, listed.span).await {
-            return left_missing(&error);
-        }
-        let Some(entry) = self.proxy.entries.find(archive, name).await else {
-            return Step::Pass(Outcome::NotArchive);
-        };
-        match self.fetch_data(archive, &entry).await {
-            Ok(()) => self.entry_step(archive, &entry, granted, Outcome::Partial).await,
-            Err(error) => left_missing(&error),
-        }
+        let listed = self.listed(held.archive()).await?;
+        let admitted = self.admit(held, listed.size).await?;
+        let (archive, fills) = (admitted.archive(), &self.request.proxy.fills);
+        let brought = fills.bring(&self.request.asker(), archive, listed.span, Insists::No).await;
+        brought.map_err(|error| left_missing(&error))?;
+        let entry = self.find(archive).await?;
+        self.fetch_data(archive, &entry).await.map_err(|error| left_missing(&error))?;
+        Ok(self.respond(admitted, &entry, Outcome::Partial).await)
     }
 
-    /// Asks whether the caller may have an entry of this length.
-    async fn admit_to_entry(&self, archive: &Arc<Archive>, size: u64) -> Result<Granted, Step> {
-        let facts = self.recognised(archive).await;
-        let subject = Subject {
-            id: archive.id(),
-            facts: &facts,
-            visitors: archive.visitors(),
-            described: true,
-            entry: Some(size),
-        };
-        match self.admit(subject).await {
-            Ok(granted) => Ok(granted),
-            Err(Turned::Other(other)) => Err(match self.replaced(archive, &other).await {
-                Step::Other(id) => Step::Missed(Some(id)),
-                step => step,
-            }),
-            Err(Turned::Step(step)) => Err(step),
-        }
+    /// The entry; one that isn't there, or can't be read, is GitLab's to answer.
+    async fn find(&self, archive: &Arc<Archive>) -> Result<Entry, NextStep> {
+        let entry = self.request.proxy.entries.find(archive, self.name).await;
+        entry.ok_or(NextStep::Pass(Outcome::NotArchive))
     }
 
-    async fn entry_step(
-        &self,
-        archive: &Arc<Archive>,
-        entry: &Entry,
-        granted: Granted,
-        outcome: Outcome,
-    ) -> Step {
-        let name = self.question.entry.as_ref().map_or("", |asked| asked.name.as_str());
-        match self.entry_hit(archive, entry, name, granted).await {
+    /// Asks whether the caller may have an entry of this name and length; and what it is called, where that isn't known.
+    async fn admit(&self, held: HeldArchive<'_, '_>, size: u64) -> Result<Admitted<Arc<Archive>>, NextStep> {
+        let (recognised, types) = (held.recognise().await, &self.request.proxy.types);
+        let named = Named::new(self.request.class(), self.name, size);
+        let turn = types.turn(named).await;
+        let admitted = recognised.admit_to_entry(size, types.of(named).is_some()).await;
+        if let Some(kind) = admitted.as_ref().ok().and_then(Admitted::kind) {
+            types.heard(named, kind);
+        }
+        drop(turn);
+        admitted
+    }
+
+    async fn respond(&self, admitted: Admitted<Arc<Archive>>, entry: &Entry, outcome: Outcome) -> NextStep {
+        match self.response(admitted, entry).await {
             Ok(response) => (outcome, response).into(),
             Err(error) => left(&error),
         }
     }
 
     /// Whether all of an entry is here, of an archive of which not all is.
-    async fn is_here(&self, archive: &Arc<Archive>, name: &str) -> bool {
+    async fn is_here(&self, archive: &Arc<Archive>) -> bool {
         has_end(archive)
-            && match self.proxy.entries.listed(archive, name).await {
-                Some(listed) => archive.have(&listed.span) == Have::All,
+            && match self.request.proxy.entries.listed(archive, self.name).await {
+                Some(listed) => {
+                    let begins = listed.span.start..listed.span.end.min(listed.span.start.saturating_add(1));
+                    archive.have(&listed.span) == Availability::All
+                        || archive.have(&begins) == Availability::All && self.has_data(archive).await
+                }
                 None => false,
             }
     }
 
+    /// The same of an entry whose local header is here: it may be shorter than is reckoned with.
+    async fn has_data(&self, archive: &Arc<Archive>) -> bool {
+        let entry = self.request.proxy.entries.find(archive, self.name).await;
+        entry.is_some_and(|entry| archive.have(&entry.data()) == Availability::All)
+    }
+
     /// What the directory says of an entry. One that isn't here, as of a transfer that broke off, is fetched in this
-    /// caller's name if GitLab lets him have the archive.
-    async fn listed(&self, archive: &Arc<Archive>, name: &str) -> Result<Listed, Step> {
-        let begins =
-            if has_end(archive) { self.proxy.entries.directory_begins_at(archive).await } else { None };
+    /// caller's name if GitLab lets it have the archive.
+    async fn listed(&self, archive: &Arc<Archive>) -> Result<Listed, NextStep> {
+        let (entries, fills) = (&self.request.proxy.entries, &self.request.proxy.fills);
+        let begins = if has_end(archive) { entries.directory_begins_at(archive).await } else { None };
         if begins.is_none() {
-            let question = self.question.of_archive();
-            match self.proxy.access.inquire(&self.caller, &question).await {
+            match self.request.inquire_about_archive().await {
                 Admission::Other(_) => {}
-                Admission::Down(error) => return Err(down(&error)),
-                _ => return Err(Step::Pass(Outcome::Missed)),
+                Admission::Down(error) => return Err(NextStep::down(&error)),
+                _ => return Err(NextStep::Pass(Outcome::Missed)),
             }
-            let fetched = self.proxy.fills.ensure_directory(&self.asker(), archive).await;
+            let fetched = fills.ensure_directory(&self.request.asker(), archive).await;
             fetched.map_err(|error| left_missing(&error))?;
         }
-        let listed = self.proxy.entries.listed(archive, name).await;
-        listed.ok_or(Step::Pass(Outcome::NotArchive))
+        let listed = entries.listed(archive, self.name).await;
+        listed.ok_or(NextStep::Pass(Outcome::NotArchive))
     }
 
     /// Fetches an entry's data: all of a short one, as it is unpacked at once; the beginning of a long one, whose rest is on
     /// its way then.
     async fn fetch_data(&self, archive: &Arc<Archive>, entry: &Entry) -> io::Result<()> {
-        let (fills, asker, data) = (&self.proxy.fills, self.asker(), entry.data());
-        fills.bring(&asker, archive, data.clone()).await?;
-        fills.ensure(&asker, archive, data.start..data.end.min(data.start.saturating_add(AT_ONCE))).await
+        let (fills, asker, data) = (&self.request.proxy.fills, self.request.asker(), entry.data());
+        fills.bring(&asker, archive, data.clone(), Insists::No).await?;
+        let at_once = data.start..data.end.min(data.start.saturating_add(AT_ONCE));
+        fills.ensure(&asker, archive, at_once, Insists::No).await
     }
 
-    async fn entry_hit(
+    async fn response(
         &self,
-        archive: &Arc<Archive>,
+        mut admitted: Admitted<Arc<Archive>>,
         entry: &Entry,
-        name: &str,
-        granted: Granted,
     ) -> io::Result<Response<Body>> {
-        let class = self.question.class;
         entry.prepare().await?;
-        let Description { kind, disposition } = self.description(entry, name).await?;
-        let covered = kind.to_str().is_ok_and(|kind| self.proxy.serving.gzip.covers(kind));
+        let Description { kind, disposition } = self.description(entry).await?;
+        let covered = kind.to_str().is_ok_and(|kind| self.request.proxy.serving.gzip.covers(kind));
         let varies = entry.packs() && covered;
-        let all = archive.have(&entry.data()) == Have::All;
-        let gzip = if varies && all && self.takes_gzip() { entry.gzip(&granted.grant).await? } else { None };
-        let fresh = granted.said.map(|said| learn(archive, class, said));
+        let all = admitted.archive().have(&entry.data()) == Availability::All;
+        let packs = varies && all && self.takes_gzip();
+        let gzip = if packs { entry.gzip(admitted.grant()).await? } else { None };
+        let class = self.request.class();
+        let fresh = admitted.learn(class);
+        let (archive, grant) = (admitted.archive(), admitted.grant());
         let mut fields = archive.kept(class).fields().clone();
         fields.insert(header::CONTENT_TYPE, kind);
         fields.insert(header::CONTENT_DISPOSITION, disposition);
         if varies {
             fields.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
-        let age = Some(self.exchange.started.since(granted.grant.asked_at()));
+        let age = Some(self.request.exchange.started.since(grant.asked_at()));
         let entity = Entity {
-            etag: entry.etag(name),
+            etag: entry.etag(self.name),
             modified: None,
             length: Some(entry.size()),
             fields,
             fresh,
             age,
-            ranges: true,
+            ranges: if entry.is_at_hand() { Ranges::Any } else { Ranges::InOrder },
         };
-        let response = match gzip {
-            Some(gzip) => self.packed(entity, gzip),
-            None => serve::respond(self.exchange.request(), entity, |span| {
-                let content = entry.content(&granted.grant, span.within(entry.size()))?;
-                Some(self.body(content))
-            }),
-        };
-        Ok(response)
+        if let Some(gzip) = gzip {
+            return Ok(self.packed(entity, gzip));
+        }
+        let mut pass = None;
+        Ok(respond::respond(self.request.exchange.request(), entity, |span| {
+            self.part(entry, grant, span.within(entry.size()), &mut pass)
+        }))
     }
 
-    async fn description(&self, entry: &Entry, name: &str) -> io::Result<Description> {
-        let kind = if self.question.class == Class::JobEntry {
-            self.proxy.types.of(name)
+    async fn description(&self, entry: &Entry) -> io::Result<Description> {
+        let types = &self.request.proxy.types;
+        let named = Named::new(self.request.class(), self.name, entry.size());
+        let kind = if named.is_by_content() {
+            types.of_content(named, content::is_svg(&entry.head(content::LOOKED_AT).await?))
         } else {
-            HeaderValue::from_static(content::sniffed(&entry.head(content::SNIFFED).await?))
+            types.of(named)
         };
-        let disposition = HeaderValue::try_from(content::disposition(name)).map_err(io::Error::other)?;
+        // What GitLab couldn't be asked about is called what it most likely calls it.
+        let kind = kind.unwrap_or(HeaderValue::from_static(content::UNKNOWN));
+        let disposition = HeaderValue::try_from(content::disposition(self.name)).map_err(io::Error::other)?;
         Ok(Description { kind, disposition })
     }
 
-    fn body(&self, content: Content) -> Body {
-        match content {
-            Content::Whole(bytes) => Body::Stored(bytes),
-            Content::Slices(slices) => stored(slices),
-            Content::Checked(checked) => Body::Entry(Unpacked::new(checked, self.mender())),
+    /// A range of an entry; what has to be unpacked of several is in one pass.
+    fn part(
+        &self,
+        entry: &Entry,
+        grant: &Grant,
+        range: Range<u64>,
+        pass: &mut Option<Unpacked>,
+    ) -> Option<Body> {
+        if let Some(further) = pass.as_ref().and_then(|pass| pass.and(range.clone())) {
+            return Some(Body::Entry(further));
         }
+        Some(match entry.content(grant, range)? {
+            Content::Whole(bytes) => Body::Stored(bytes),
+            Content::Slices(slices) => self.as_it_lies(slices),
+            Content::Checked(checked) => {
+                let first = Unpacked::new(checked, self.request.repairer());
+                *pass = Some(first.handle());
+                Body::Entry(first)
+            }
+        })
     }
 
     /// The entry as it lies in the archive, within a gzip member.
     fn packed(&self, mut entity: Entity<'_>, gzip: Gzip) -> Response<Body> {
         let etag = entity.etag.and_then(|etag| etag.of_coding("gzip"));
         entity.fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let entity = Entity { etag: etag.as_ref(), length: Some(gzip.length()), ranges: false, ..entity };
+        let entity =
+            Entity { etag: etag.as_ref(), length: Some(gzip.length()), ranges: Ranges::None, ..entity };
         let mut gzip = Some(gzip);
-        serve::respond(self.exchange.request(), entity, |_| {
+        respond::respond(self.request.exchange.request(), entity, |_| {
             let Gzip { header, stream, trailer } = gzip.take()?;
-            let parts = [Body::Whole(header), stored(stream), Body::Whole(trailer)];
-            Chain::new(parts, metrics::From::Store).map(Body::Chain)
+            let parts = [Body::Whole(header), self.as_it_lies(stream), Body::Whole(trailer)];
+            Chain::new(parts, metrics::BodySource::Store).map(Body::Chain)
         })
+    }
+
+    /// Bytes of an entry as they lie in the archive.
+    fn as_it_lies(&self, slices: Reader) -> Body {
+        let repairer = (!slices.archive().is_compared()).then(|| Box::new(self.request.repairer()));
+        Body::Slices(Sound::new(slices, repairer))
     }
 
     /// Whether the client takes gzip; parts are of the entry as it is.
     fn takes_gzip(&self) -> bool {
-        let fields = &self.exchange.fields;
+        let fields = &self.request.exchange.fields;
         let accepted = fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         !fields.contains_key(header::RANGE) && content::accepts_gzip(accepted)
     }
@@ -318,24 +281,19 @@ impl Asking<'_> {
 
 /// Whether the end of an archive is here, where its directory is looked for.
 fn has_end(archive: &Archive) -> bool {
-    let length = archive.record().length;
-    archive.have(&(length.saturating_sub(TAIL)..length)) == Have::All
+    let length = archive.stored_length();
+    archive.have(&(length.saturating_sub(TAIL)..length)) == Availability::All
 }
 
 /// It doesn't add up, or can't be read: GitLab's own answer, from now on.
-fn left(error: &io::Error) -> Step {
+fn left(error: &io::Error) -> NextStep {
     tracing::debug!(%error, "an entry is left to GitLab");
-    Step::Pass(Outcome::NotArchive)
+    NextStep::Pass(Outcome::NotArchive)
 }
 
 /// What is missing of it can't be fetched in this caller's name, or finds no room: GitLab's own answer, and what is held stays
 /// as it is.
-fn left_missing(error: &io::Error) -> Step {
+fn left_missing(error: &io::Error) -> NextStep {
     tracing::debug!(%error, "an entry is left to GitLab");
-    Step::Pass(Outcome::Missed)
-}
-
-/// Slices that were compared on their way to be unpacked: damage since then breaks them off.
-fn stored(slices: Slices) -> Body {
-    Body::Slices(Sound::new(slices, None))
+    NextStep::Pass(Outcome::Missed)
 }

@@ -1,6 +1,5 @@
 //! Connections that have changed their protocol: bytes both ways until both sides have ended.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, header};
@@ -11,11 +10,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::body::Body;
-use crate::hop;
+use crate::http::hop;
+use crate::server::ConnPermit;
 use crate::upstream::{self, Fetched};
-
-/// What a connection holds of its listener's limits, for as long as bytes go through it.
-pub type Seat = Arc<dyn Any + Send + Sync>;
 
 /// Bytes read from one side before they are written to the other; a tunnel holds twice as much.
 const BUFFER: usize = 16 << 10;
@@ -25,7 +22,7 @@ pub(super) struct Wish {
     /// The client's side, once it is free of HTTP.
     pub(super) client: OnUpgrade,
     /// Held until the tunnel ends.
-    pub(super) seat: Seat,
+    pub(super) permit: Arc<ConnPermit>,
     /// The request's ID, for the log.
     pub(super) id: Option<HeaderValue>,
 }
@@ -39,7 +36,7 @@ impl std::fmt::Debug for Wish {
 /// The tunnels that are open. There is no time-out: a web terminal or a channel of live updates may be silent for hours,
 /// and TCP's own probes find peers that are gone. Their number is bounded by `server.max_connections`.
 #[derive(Debug)]
-pub struct Tunnels {
+pub(crate) struct Tunnels {
     open: watch::Sender<usize>,
     end: watch::Sender<bool>,
     gauge: Gauge,
@@ -47,12 +44,12 @@ pub struct Tunnels {
 
 impl Tunnels {
     /// None yet; `gauge` shows how many there are.
-    pub fn new(gauge: Gauge) -> Self {
+    pub(crate) fn new(gauge: Gauge) -> Self {
         Self { open: watch::Sender::new(0), end: watch::Sender::new(false), gauge }
     }
 
     /// Waits until `deadline` for tunnels to end by themselves, then closes those that are left. Returns how many.
-    pub async fn finish(&self, deadline: Instant) -> usize {
+    pub(crate) async fn finish(&self, deadline: Instant) -> usize {
         let mut open = self.open.subscribe();
         if tokio::time::timeout_at(deadline, open.wait_for(|open| *open == 0)).await.is_ok() {
             return 0;
@@ -79,7 +76,7 @@ impl Tunnels {
         hop::strip(&mut parts.headers);
         hop::set_upgrade(&mut parts.headers, protocol);
         let guard = Guard::new(Arc::clone(self));
-        crate::rt::spawn(guard.run(wish, gitlab));
+        crate::base::rt::spawn(guard.run(wish, gitlab));
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = parts.status;
         *answer.headers_mut() = parts.headers;
@@ -109,7 +106,7 @@ impl Guard {
             _ = end.wait_for(|end| *end) => "closed at the end of the drain".to_owned(),
         };
         tracing::info!(request_id = id, %ended, "an upgraded connection has ended");
-        drop(wish.seat);
+        drop(wish.permit);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Bodies on their way from a client.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,12 +11,13 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use super::body::Error;
-use crate::content;
-use crate::hop;
-use crate::num::to_u64;
-use crate::pace::{Least, Paced};
+use crate::base::num::to_u64;
+use crate::base::pace::{Least, Paced};
+use crate::gitlab::route;
+use crate::http::hop;
 
 /// How long a body that nobody wants is read on for its answer's sake, and how long a pause in it may be: nginx's
 /// `lingering_time` and `lingering_timeout`. A connection that closes with bytes unread is reset, and a reset can take the
@@ -35,17 +38,66 @@ pub(super) struct Upload {
     shared: bool,
     /// Whether its sender keeps up.
     sender: Option<Paced>,
+    beginning: Option<Beginning>,
+    silence: Silence,
+}
+
+/// The beginning of a body that goes on, up to 64 KiB: more than a runner's report has (GitLab takes 32 KiB of it).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Beginning(Arc<Mutex<Vec<u8>>>);
+
+const BEGINNING: usize = 64 << 10;
+
+impl Beginning {
+    fn add(&self, data: &[u8]) {
+        let mut kept = self.0.lock();
+        let room = BEGINNING.saturating_sub(kept.len());
+        kept.extend_from_slice(data.get(..room).unwrap_or(data));
+    }
+
+    /// The token in a report that is JSON or a form, as runners of before sent it (`runner:network/gitlab.go`).
+    pub(super) fn token(&self) -> Option<Vec<u8>> {
+        let kept = self.0.lock();
+        match serde_json::from_slice::<serde_json::Value>(&kept) {
+            Ok(report) => Some(report.get("token")?.as_str()?.as_bytes().to_vec()),
+            Err(_) => route::parameter(std::str::from_utf8(&kept).ok()?, "token"),
+        }
+    }
+}
+
+/// Lets a body's sender say nothing for as long as it likes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Silence(Arc<AtomicBool>);
+
+impl Silence {
+    /// From now on.
+    pub(super) fn allow(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn is_allowed(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl Upload {
     /// Takes a request's body. One whose sender waits for 100 (RFC 9110, 10.1.1) isn't begun before it is wanted: reading
     /// it is what tells the client to go on.
-    ///
-    /// A call of gRPC may say nothing for as long as its connection lives.
     pub(super) fn new(inner: Incoming, fields: &HeaderMap, least: Least, shared: bool) -> Self {
-        // Over HTTP/1 there is no such call, and its type would be a way around `server.min_rate`.
-        let sender = if shared && content::is_grpc(fields) { None } else { Paced::new(least) };
-        Self { inner: Some(inner), sending: !expects(fields), done: false, shared, sender }
+        let (sender, silence) = (Paced::new(least), Silence::default());
+        let sending = !expects(fields);
+        Self { inner: Some(inner), sending, done: false, shared, sender, silence, beginning: None }
+    }
+
+    /// Keeps the beginning of what is still to come.
+    pub(super) fn keep_beginning(&mut self) -> Beginning {
+        self.beginning.get_or_insert_default().clone()
+    }
+
+    /// What allows its sender to be silent: GitLab's answer to a call of gRPC does, the client's word that it is one would
+    /// be a way around `server.min_rate`.
+    pub(super) fn silence(&self) -> Silence {
+        self.silence.clone()
     }
 }
 
@@ -68,6 +120,9 @@ impl HttpBody for Upload {
         let mut next = Pin::new(inner).poll_frame(cx);
         match &mut next {
             Poll::Pending => {
+                if this.silence.is_allowed() {
+                    this.sender = None;
+                }
                 while let Some(Poll::Ready(look)) = this.sender.as_mut().map(|sender| sender.poll_wait(cx)) {
                     if let Err(slow) = look {
                         this.done = true;
@@ -78,6 +133,9 @@ impl HttpBody for Upload {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(sender) = &mut this.sender {
                     sender.moved(frame.data_ref().map_or(0, |data| to_u64(data.len())));
+                }
+                if let Some((beginning, data)) = this.beginning.as_ref().zip(frame.data_ref()) {
+                    beginning.add(data);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
                     hop::strip_trailers(trailers);
@@ -111,7 +169,7 @@ impl Drop for Upload {
             && !self.done
             && !inner.is_end_stream()
         {
-            crate::rt::spawn_if_running(linger(inner));
+            crate::base::rt::spawn_if_running(linger(inner));
         }
     }
 }

@@ -1,6 +1,5 @@
 //! One connection, from its first byte to its last.
 
-use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
@@ -9,26 +8,30 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 
-use super::io::Breakable;
+use super::client_stream::ClientStream;
+use super::conn_state::ConnState;
+use super::handler::{ConnInfo, Handler, Protocol, Unhandled};
+use super::http1::{Patience, RequestReader};
+use super::places::ConnPermit;
+use super::quiet::Quiet;
+use super::requests::Requests;
 use super::socket::Socket;
-use super::stream::Stream;
+use super::stream::{HttpStream, Transport};
 use super::tls::{self, Certificates};
-use super::words::Worded;
-use crate::hop::Peer;
-use crate::pace::Least;
-use crate::proxy::{Connection, Proxy, Reported, Seat, Wire};
+use crate::base::num::to_u64;
+use crate::base::pace::Least;
+use crate::http::hop::Peer;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Cut;
+use crate::telemetry::metrics::CutLabel;
 
 /// Largest request head: what GitLab's nginx takes (`large_client_header_buffers 4 8k`), doubled for long job tokens.
 const MAX_HEAD: usize = 64 << 10;
@@ -38,8 +41,8 @@ const MAX_HEAD: usize = 64 << 10;
 /// than that.
 const WAITING: usize = 96 << 10;
 
-/// The same in HTTP/2, of each stream, beside its head.
-const STREAM_WAITING: usize = 128 << 10;
+/// The same in HTTP/2, of each stream, beside its head: two frames.
+const STREAM_WAITING: usize = 32 << 10;
 
 /// [`MAX_HEAD`] in HTTP/2, where each field counts 32 bytes more (RFC 9113, 6.5.2).
 const MAX_HEAD_LIST: u32 = 64 << 10;
@@ -63,127 +66,163 @@ const ERRORS: usize = 256;
 /// Longest wait for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is spoken on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Http1,
-    Http2,
-}
-
 /// What a connection is served with.
-pub(super) struct Serving {
-    pub(super) proxy: Arc<Proxy>,
+pub(super) struct Serving<H> {
+    pub(super) handler: Arc<H>,
     pub(super) metrics: Arc<Metrics>,
     /// `None`: it is plain.
     pub(super) tls: Option<Arc<Certificates>>,
-    /// Longest wait for a handshake, for a request's head, and for the next request.
+    /// Longest wait for a handshake, and for a request's head.
     pub(super) patience: Duration,
+    /// Longest wait for the next request.
+    pub(super) idle: Duration,
     pub(super) least: Least,
     pub(super) address: IpAddr,
     pub(super) trusted: bool,
-    pub(super) seat: Seat,
+    pub(super) permit: Arc<ConnPermit>,
     pub(super) stopping: watch::Receiver<()>,
+    pub(super) quiet: Arc<Quiet>,
 }
 
-impl Serving {
-    /// Serves it to its end.
+impl<H: Handler> Serving<H> {
+    /// Serves it to its end, or until it is quiet and others want in.
     pub(super) async fn run(self, socket: Socket) {
-        let socket = Breakable::new(socket, self.least);
-        let wire = socket.wire();
+        let socket = ClientStream::new(socket, self.least);
+        let guest = self.quiet.enter(socket.state());
+        tokio::select! {
+            () = self.serve(socket) => {}
+            () = guest.told() => {
+                self.metrics.cut(CutLabel::Quiet);
+                tracing::debug!(client = %self.address, "a quiet connection made room for another");
+            }
+        }
+    }
+
+    async fn serve(&self, socket: ClientStream) {
+        let state = socket.state();
         let begun = tokio::select! {
             begun = self.begin(socket) => begun,
             () = self.stopped() => None,
         };
         let Some((stream, protocol)) = begun else { return };
         let peer = Peer { address: self.address, trusted: self.trusted, secure: self.tls.is_some() };
-        let (seat, least) = (Arc::clone(&self.seat), self.least);
-        let connection = Connection { peer, wire: Arc::clone(&wire), seat, least };
+        let connection = ConnInfo { peer, protocol, least: self.least, permit: Arc::clone(&self.permit) };
         let ended = match protocol {
-            Protocol::Http1 => self.http1(stream, connection).await,
-            Protocol::Http2 => Box::pin(self.http2(stream, connection)).await,
+            Protocol::Http1 | Protocol::Http1Tls => self.http1(stream, connection, &state).await,
+            Protocol::Http2 => Box::pin(self.http2(stream, connection, &state)).await,
         };
-        if wire.was_slow() {
-            self.metrics.cut(Cut::SlowReader);
-            tracing::debug!(client = %self.address, "a client took less than server.min_rate");
-        } else if let Err(error) = ended {
-            self.ended(&error);
+        match (state.cut(), ended) {
+            (Some(why), _) => {
+                self.metrics.cut(why);
+                let said = match why {
+                    CutLabel::SlowHead => "a request's head came too slowly",
+                    _ => "a client took less than server.min_rate",
+                };
+                tracing::debug!(client = %self.address, "{said}");
+            }
+            (None, Err(error)) => self.ended(&error),
+            (None, Ok(())) => {}
         }
     }
 
     /// Waits until it shows what is spoken.
-    async fn begin(&self, mut socket: Breakable) -> Option<(Stream, Protocol)> {
+    async fn begin(&self, mut socket: ClientStream) -> Option<(Transport, Protocol)> {
         if let Some(certificates) = &self.tls {
             return Box::pin(self.handshake(certificates, socket)).await;
         }
         // Whoever says nothing for so long, or is gone, isn't missed.
         let http2 = timeout(self.patience, socket.begins_with(PREFACE)).await.ok()?.ok()?;
-        Some((Stream::Plain(socket), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
+        Some((Either::Left(socket), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
     }
 
     async fn handshake(
         &self,
         certificates: &Arc<Certificates>,
-        socket: Breakable,
-    ) -> Option<(Stream, Protocol)> {
+        mut socket: ClientStream,
+    ) -> Option<(Transport, Protocol)> {
         if certificates.is_due() {
             let certificates = Arc::clone(certificates);
             // A panic in it is logged; the old ones are there.
-            let _ = crate::rt::blocking(move || certificates.look()).await;
+            let _ = crate::base::rt::blocking(move || certificates.look()).await;
         }
-        let handshake = TlsAcceptor::from(certificates.current()).accept(socket);
+        let handshake = async {
+            // What TLS begins with is no character (RFC 8446, 5.1), and what HTTP begins with is one or ends a line.
+            match socket.first().await? {
+                Some(byte) if byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n') => {
+                    Ok(Either::Left(socket))
+                }
+                _ => TlsAcceptor::from(certificates.current())
+                    .accept(socket)
+                    .await
+                    .map(|stream| Either::Right(Box::new(stream))),
+            }
+        };
         match timeout(self.patience, handshake).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok(Either::Left(socket))) => self.refuse_plain(socket).await,
+            Ok(Ok(Either::Right(stream))) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
-                let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
-                return Some((Stream::Tls(Box::new(stream)), protocol));
+                let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1Tls };
+                return Some((Either::Right(stream), protocol));
             }
             // Whoever only looks whether somebody listens is no error.
             Ok(Err(error)) if is_gone(&error) => {}
             Ok(Err(error)) => {
-                self.metrics.cut(Cut::Tls);
+                self.metrics.cut(CutLabel::Tls);
                 tracing::debug!(%error, client = %self.address, "a TLS handshake failed");
             }
             Err(_) => {
-                self.metrics.cut(Cut::TlsTimeout);
+                self.metrics.cut(CutLabel::TlsTimeout);
                 tracing::debug!(client = %self.address, "a TLS handshake took too long");
             }
         }
         None
     }
 
-    async fn http1(&self, stream: Stream, connection: Connection) -> hyper::Result<()> {
+    /// Tells a client that speaks HTTP where TLS is spoken, and reads what it still sends for a while: a reset would take the
+    /// answer with it.
+    async fn refuse_plain(&self, mut socket: ClientStream) {
+        self.metrics.cut(CutLabel::Tls);
+        tracing::debug!(client = %self.address, "plain HTTP on a port that speaks TLS");
+        let telling = async {
+            socket.write_all(&self.handler.refuse(Unhandled::Unencrypted)).await?;
+            socket.shutdown().await?;
+            tokio::io::copy(&mut socket.take(to_u64(MAX_HEAD)), &mut tokio::io::sink()).await
+        };
+        // Whoever has gone meanwhile need not know.
+        let _ = timeout(self.patience, telling).await;
+    }
+
+    async fn http1(
+        &self,
+        transport: Transport,
+        connection: ConnInfo,
+        state: &Arc<ConnState>,
+    ) -> hyper::Result<()> {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(self.patience)
+            // hyper knows one time for a head and for the wait before it.
+            .header_read_timeout(None)
             .max_header_size(MAX_HEAD)
             .max_buf_size(WAITING)
             // What GitLab sent keeps its case; what we add is written as it writes: scripts grep.
             .preserve_header_case(true)
             .title_case_headers(true);
-        if self.tls.is_none() {
-            connection.wire.set_direct();
-        }
-        let (proxy, wire) = (Arc::clone(&self.proxy), Arc::clone(&connection.wire));
-        // hyper keeps room for an answer's making beside each connection; boxed, idle ones have none.
-        let service =
-            service_fn(move |request| Box::pin(answer(Arc::clone(&proxy), request, connection.clone())));
-        let stream = Worded::new(stream, Arc::clone(&wire), Arc::clone(&self.proxy));
-        let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let late = |error: &hyper::Error| {
-            // A kept connection on which nothing more is asked just ends.
-            if error.is_timeout() && wire.is_half_asked() {
-                wire.set_late();
-                self.metrics.cut(Cut::SlowHead);
-                tracing::debug!(client = %self.address, "a request's head came too slowly");
-            }
-        };
-        until(serving, self.stopped(), http1::UpgradeableConnection::graceful_shutdown, late).await
+        let requests = self.requests(connection, state);
+        let patience = Patience { head: self.patience, idle: self.idle };
+        let reader = RequestReader::new(Arc::clone(state), patience);
+        let stream = self.stream(transport, state, Some(reader));
+        let serving = builder.serve_connection(TokioIo::new(stream), requests).with_upgrades();
+        until(serving, self.stopped(), http1::UpgradeableConnection::graceful_shutdown).await
     }
 
-    async fn http2(&self, stream: Stream, connection: Connection) -> hyper::Result<()> {
-        let wire = Arc::clone(&connection.wire);
-        wire.set_shared();
+    async fn http2(
+        &self,
+        transport: Transport,
+        connection: ConnInfo,
+        state: &Arc<ConnState>,
+    ) -> hyper::Result<()> {
+        state.multiplex();
         let mut builder = http2::Builder::new(Tasks);
         builder
             .timer(TokioTimer::new())
@@ -196,33 +235,61 @@ impl Serving {
             .max_local_error_reset_streams(ERRORS)
             .keep_alive_interval(self.patience)
             .keep_alive_timeout(PING_TIMEOUT);
-        let proxy = Arc::clone(&self.proxy);
-        let service = service_fn(move |request| answer(Arc::clone(&proxy), request, connection.clone()));
-        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        let requests = self.requests(connection, state);
+        let stream = self.stream(transport, state, None);
+        let serving = builder.serve_connection(TokioIo::new(stream), requests);
         let enough = async {
             tokio::select! {
                 () = self.stopped() => {}
-                () = idle(&wire, self.patience) => {}
+                () = self.unasked(state) => {}
             }
         };
-        let serving = until(serving, enough, http2::Connection::graceful_shutdown, |_| ());
+        let serving = until(serving, enough, http2::Connection::graceful_shutdown);
         tokio::select! {
             ended = serving => ended,
-            () = wire.is_given_up() => Ok(()),
+            () = state.is_given_up() => Ok(()),
             // Last bytes that nobody takes are all that can be left then.
-            () = self.unended(&wire) => Ok(()),
+            () = self.unended(state) => Ok(()),
         }
     }
 
+    fn stream(
+        &self,
+        transport: Transport,
+        state: &Arc<ConnState>,
+        reader: Option<RequestReader>,
+    ) -> HttpStream<H> {
+        HttpStream::new(transport, Arc::clone(state), Arc::clone(&self.handler), reader)
+    }
+
+    fn requests(&self, connection: ConnInfo, state: &Arc<ConnState>) -> Requests<H> {
+        Requests { handler: Arc::clone(&self.handler), connection, state: Arc::clone(state) }
+    }
+
     /// Ready once an idle connection has been told to go, and hasn't gone in as much time again.
-    async fn unended(&self, wire: &Wire) {
-        idle(wire, self.patience).await;
+    async fn unended(&self, state: &ConnState) {
+        self.unasked(state).await;
         tokio::time::sleep(self.patience).await;
-        if wire.idle_since().is_none() {
+        if state.idle_since().is_none() {
             // A request came before the client had heard of it.
             std::future::pending::<()>().await;
         }
-        wire.give_up();
+        state.give_up();
+    }
+
+    /// Ready once nothing has been asked for too long, and nothing is being answered. hyper keeps HTTP/2 connections for as
+    /// long as their clients answer its pings.
+    async fn unasked(&self, state: &ConnState) {
+        let mut before = None;
+        loop {
+            let first = state.idle_since() == Some(0);
+            tokio::time::sleep(if first { self.patience } else { self.idle }).await;
+            let now = state.idle_since();
+            if now.is_some() && now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Ready once all connections are told to end.
@@ -239,39 +306,18 @@ impl Serving {
     }
 }
 
-/// Serves a connection to its end. Once it is enough it is told so: what runs finishes, what is idle is closed. `failed`
-/// is told what went wrong while there is the stream.
-async fn until<C>(
-    serving: C,
-    enough: impl Future<Output = ()>,
-    end: fn(Pin<&mut C>),
-    failed: impl FnOnce(&hyper::Error),
-) -> hyper::Result<()>
+/// Serves a connection to its end. Once it is enough it is told so: what runs finishes, what is idle is closed.
+async fn until<C>(serving: C, enough: impl Future<Output = ()>, end: fn(Pin<&mut C>)) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = &mut serving => ended,
         () = enough => {
             end(serving.as_mut());
             serving.as_mut().await
         }
-    };
-    ended.inspect_err(failed)
-}
-
-/// Ready once nothing has been asked for as long as `patience`, and nothing is being answered. hyper keeps HTTP/2
-/// connections for as long as their clients answer its pings.
-async fn idle(wire: &Wire, patience: Duration) {
-    let mut before = None;
-    loop {
-        tokio::time::sleep(patience).await;
-        let now = wire.idle_since();
-        if now.is_some() && now == before {
-            return;
-        }
-        before = now;
     }
 }
 
@@ -287,16 +333,8 @@ struct Tasks;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, work: F) {
-        crate::rt::spawn(work);
+        crate::base::rt::spawn(work);
     }
-}
-
-async fn answer(
-    proxy: Arc<Proxy>,
-    request: Request<Incoming>,
-    connection: Connection,
-) -> Result<Response<Reported>, Infallible> {
-    Ok(proxy.handle(request, connection).await)
 }
 
 /// Whether a client has left before it had sent anything worth a word.

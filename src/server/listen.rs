@@ -10,8 +10,9 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio_util::either::Either;
 
-use super::socket::Socket;
+use super::socket::{self, Socket};
 
 /// Who may connect to a socket in the file system: larder's user and group.
 const MODE: u32 = 0o660;
@@ -99,7 +100,7 @@ pub enum Error {
 
 /// Everything that listens.
 #[derive(Debug)]
-pub struct Listeners(Vec<Listener>);
+pub(crate) struct Listeners(Vec<Listener>);
 
 #[derive(Debug)]
 struct Listener {
@@ -124,7 +125,7 @@ pub(super) struct Accepted {
 
 impl Listeners {
     /// Opens all, or none.
-    pub async fn bind(addresses: &[Address]) -> Result<Self, Error> {
+    pub(crate) async fn bind(addresses: &[Address]) -> Result<Self, Error> {
         let mut listeners = Vec::new();
         for address in addresses {
             listeners.push(Listener::bind(address).await.map_err(|reason| {
@@ -139,7 +140,7 @@ impl Listeners {
     }
 
     /// Where they are; a port 0 has become another one.
-    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+    pub(crate) fn addresses(&self) -> io::Result<Vec<Address>> {
         self.0.iter().map(Listener::address).collect()
     }
 
@@ -183,11 +184,11 @@ impl Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         let (socket, address) = match &self.bound {
             Bound::Tcp(listener) => match std::task::ready!(listener.poll_accept(cx)) {
-                Ok((stream, peer)) => (Socket::tcp(stream), Some(peer.ip().to_canonical())),
+                Ok((stream, peer)) => (socket::tcp(stream), Some(peer.ip().to_canonical())),
                 Err(error) => return Poll::Ready(Err(error)),
             },
             Bound::Unix(listener, _) => match std::task::ready!(listener.poll_accept(cx)) {
-                Ok((stream, _)) => (Socket::Unix(stream), None),
+                Ok((stream, _)) => (Either::Right(stream), None),
                 Err(error) => return Poll::Ready(Err(error)),
             },
         };

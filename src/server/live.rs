@@ -9,28 +9,28 @@ use super::{Places, Settings};
 
 /// The settings and certificates that the next connection is served with. Connections that are open keep theirs.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct LiveSettings {
     settings: RwLock<Arc<Settings>>,
     certificates: RwLock<Option<Arc<Certificates>>>,
     places: Arc<Places>,
 }
 
-impl Live {
+impl LiveSettings {
     /// What holds from the start.
-    pub fn new(settings: Settings, certificates: Option<Arc<Certificates>>) -> Self {
+    pub(crate) fn new(settings: Settings, certificates: Option<Arc<Certificates>>) -> Self {
         let (settings, certificates) = (RwLock::new(Arc::new(settings)), RwLock::new(certificates));
         Self { settings, certificates, places: Arc::default() }
     }
 
     /// What holds from now on; `listen` stays as it was, since the listeners do.
-    pub fn change(&self, settings: Settings, certificates: Option<Arc<Certificates>>) {
+    pub(crate) fn change(&self, settings: Settings, certificates: Option<Arc<Certificates>>) {
         *self.certificates.write() = certificates;
         *self.settings.write() = Arc::new(settings);
         self.places.look();
     }
 
     /// The settings now.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read())
     }
 

@@ -1,11 +1,18 @@
 //! How many connections there may be, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::base::household::Household;
+use crate::telemetry::Metrics;
+
+/// How often somebody is asked again to make room: nobody says so when a request has ended.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Connections that are there. The limits are told with each question, as they may change.
 #[derive(Debug, Default)]
@@ -18,28 +25,50 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<Household, usize>,
 }
 
 /// One of them; it is given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    address: Option<IpAddr>,
+    address: Option<Household>,
+}
+
+/// One connection of those that may be open, counted for as long as it is, in whatever protocol.
+#[derive(Debug)]
+pub(crate) struct ConnPermit {
+    _place: Place,
+    metrics: Arc<Metrics>,
+}
+
+impl ConnPermit {
+    pub(super) fn new(place: Place, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self { _place: place, metrics }
+    }
+}
+
+impl Drop for ConnPermit {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
 }
 
 impl Places {
-    /// Waits until fewer than `most()` are taken; one task alone waits.
-    pub(super) async fn some(&self, most: impl Fn() -> usize) {
+    /// Waits until fewer than `most()` are taken, and asks for room until then; one task alone waits.
+    pub(super) async fn some(&self, most: impl Fn() -> usize, make_room: impl Fn()) {
         while self.taken() >= most() {
-            self.freed.notified().await;
+            make_room();
+            // Whoever was busy then may be quiet soon.
+            let _ = tokio::time::timeout(LOOK, self.freed.notified()).await;
         }
     }
 
     /// Takes one for a connection from `address`, of which there may be `most` (0: any number); `None` if there are. One
     /// without an address counts for none.
     pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>, most: usize) -> Option<Place> {
-        let address = address.map(household);
+        let address = address.map(Household::of);
         let mut taken = self.taken.lock();
         if let Some(address) = address {
             let count = taken.by_address.entry(address).or_default();
@@ -80,17 +109,6 @@ impl Drop for Place {
     }
 }
 
-/// The addresses that count as one: of IPv6 those with the same first 64 bits, of which each host has as many as it likes.
-fn household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +144,7 @@ mod tests {
         let held = places.take(None, 0);
         let waiting = tokio::spawn({
             let places = Arc::clone(&places);
-            async move { places.some(|| 1).await }
+            async move { places.some(|| 1, || ()).await }
         });
         drop(held);
         waiting.await.unwrap();
@@ -134,7 +152,7 @@ mod tests {
         let most = Arc::new(Mutex::new(1));
         let waiting = tokio::spawn({
             let (places, most) = (Arc::clone(&places), Arc::clone(&most));
-            async move { places.some(|| *most.lock()).await }
+            async move { places.some(|| *most.lock(), || ()).await }
         });
         tokio::task::yield_now().await;
         *most.lock() = 2;

@@ -1,46 +1,67 @@
-//! A client's connection as bytes, with TLS or without.
+//! A client's connection as hyper reads and writes it, with TLS or without.
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-use super::io::Breakable;
+use super::client_stream::ClientStream;
+use super::conn_state::ConnState;
+use super::handler::{Handler, Unhandled};
+use super::http1::RequestReader;
+use crate::telemetry::metrics::CutLabel;
 
 /// What HTTP is spoken over.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Plain(Breakable),
-    Tls(Box<TlsStream<Breakable>>),
+pub(super) type Transport = Either<ClientStream, Box<TlsStream<ClientStream>>>;
+
+/// A connection's bytes.
+pub(super) struct HttpStream<H: Handler> {
+    transport: Transport,
+    state: Arc<ConnState>,
+    handler: Arc<H>,
+    /// What looks at what an HTTP/1 client sends; HTTP/2 is read as it comes.
+    reader: Option<RequestReader>,
 }
 
-impl Stream {
-    /// Says the last words of a connection that ends at once, as far as there is room for them.
-    pub(super) fn write_now(&mut self, words: &[u8]) {
-        // A client that can't be told isn't told.
-        let _ = match self {
-            Self::Plain(socket) => socket.write_now(words).map(|_| ()),
-            Self::Tls(stream) => {
-                let (socket, session) = stream.get_mut();
-                let queued = session.writer().write_all(words);
-                session.send_close_notify();
-                queued.and_then(|()| session.write_tls(&mut Now(socket)).map(|_| ()))
-            }
-        };
+impl<H: Handler> HttpStream<H> {
+    pub(super) const fn new(
+        transport: Transport,
+        state: Arc<ConnState>,
+        handler: Arc<H>,
+        reader: Option<RequestReader>,
+    ) -> Self {
+        Self { transport, state, handler, reader }
     }
+}
 
-    fn socket(&self) -> &Breakable {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
+impl<H: Handler> Drop for HttpStream<H> {
+    fn drop(&mut self) {
+        if self.state.cut() == Some(CutLabel::SlowHead) {
+            write_now(&mut self.transport, &self.handler.refuse(Unhandled::SlowHead));
         }
     }
 }
 
+/// Says the last words of a connection that ends at once, as far as there is room for them.
+fn write_now(transport: &mut Transport, words: &[u8]) {
+    // A client that can't be told isn't told.
+    let _ = match transport {
+        Either::Left(socket) => socket.write_now(words).map(|_| ()),
+        Either::Right(stream) => {
+            let (socket, session) = stream.get_mut();
+            let queued = session.writer().write_all(words);
+            session.send_close_notify();
+            queued.and_then(|()| session.write_tls(&mut Now(socket)).map(|_| ()))
+        }
+    };
+}
+
 /// Writes what there is room for.
-struct Now<'a>(&'a Breakable);
+struct Now<'a>(&'a ClientStream);
 
 impl Write for Now<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -52,25 +73,23 @@ impl Write for Now<'_> {
     }
 }
 
-impl AsyncRead for Stream {
+impl<H: Handler> AsyncRead for HttpStream<H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        let Self { transport, reader, .. } = &mut *self;
+        match reader {
+            Some(reader) => reader.poll_read(transport, cx, buffer),
+            None => Pin::new(transport).poll_read(cx, buffer),
         }
     }
 }
 
-impl AsyncWrite for Stream {
+impl<H: Handler> AsyncWrite for HttpStream<H> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        Pin::new(&mut self.transport).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -78,34 +97,26 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
+        Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(socket) => socket.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+        if let Some(reader) = &mut self.reader {
+            reader.begin_wait(cx);
         }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.socket().is_broken() {
+        if self.state.is_broken() {
             // TLS's own word for an orderly end (RFC 8446, 6.1) would make a broken answer look whole.
             return Poll::Ready(Ok(()));
         }
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

@@ -17,7 +17,7 @@ use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig, SupportedProtocolVersion};
 
-use crate::clock::{Clock, Moment};
+use crate::base::clock::{Clock, Moment};
 
 /// What the operator decides about TLS towards clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Version {
 
 impl Version {
     /// Each version and its name in the configuration.
-    pub const NAMES: &[(&str, Self)] = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
+    pub(crate) const NAMES: &[(&str, Self)] = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
 
     /// The versions from this one on.
     fn on(self) -> &'static [&'static SupportedProtocolVersion] {
@@ -118,7 +118,7 @@ pub(super) const HTTP2: &[u8] = b"h2";
 
 /// Certificates in use, renewed while clients come and go: a handshake that has begun keeps what it began with.
 #[derive(Debug)]
-pub struct Certificates {
+pub(crate) struct Certificates {
     settings: Settings,
     clock: Clock,
     held: Mutex<Held>,
@@ -138,25 +138,20 @@ struct Contents(Vec<[Option<Vec<u8>>; 2]>);
 
 impl Certificates {
     /// Reads the files. Blocks.
-    pub fn load(settings: Settings, clock: Clock) -> Result<Self, Error> {
+    pub(crate) fn load(settings: Settings, clock: Clock) -> Result<Self, Error> {
         let looked = clock.now();
         let seen = Contents::of(&settings.pairs);
         let config = Arc::new(config(&settings)?);
         Ok(Self { settings, clock, held: Mutex::new(Held { config, seen, looked }) })
     }
 
-    /// What they were loaded by.
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// What a handshake goes by that begins now.
-    pub fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.held.lock().config)
     }
 
     /// Whether it is time to look at the files again. Whoever is told so is the one to do it.
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         let now = self.clock.now();
         let mut held = self.held.lock();
         let due = now.since(held.looked) >= LOOK;
@@ -167,7 +162,7 @@ impl Certificates {
     }
 
     /// Looks at the files, and takes what they hold if that is new and makes sense. Blocks.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         let seen = Contents::of(&self.settings.pairs);
         if self.held.lock().seen == seen {
             return;
@@ -190,6 +185,20 @@ impl Contents {
         let content = |path: &Path| read(CERT, path).ok();
         Self(pairs.iter().map(|pair| [content(&pair.cert), content(&pair.key)]).collect())
     }
+}
+
+/// Whether a file is what its key wants it to be: a chain, or a private key. Blocks.
+pub(crate) fn check_file(key: &str, path: &Path) -> Result<(), Error> {
+    match key {
+        CERT => chain(path).map(drop),
+        KEY => private_key(path).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a certificate and a key can be used together. Blocks.
+pub(crate) fn check_pair(pair: &Pair) -> Result<(), Error> {
+    certified(pair, &rustls::crypto::ring::default_provider()).map(drop)
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Error> {

@@ -11,37 +11,43 @@ use bytes::Bytes;
 
 use super::ReadMode;
 use super::map::Map;
-use crate::num::{to_u64, to_usize};
+use crate::base::num::{to_u64, to_usize};
 
 /// Bytes handed out at a time: large enough that a slice costs one system call among many, small enough that a
 /// connection can be checked, and given up, in between.
-pub const SLICE: u64 = 1 << 20;
+pub(crate) const SLICE: u64 = 1 << 20;
 
 /// The same where they are copied into memory of ours: as much as a thousand slow readers may hold of it at once.
 const COPIED: u64 = 64 << 10;
 
+/// The same for one of many streams of a connection: a frame of HTTP/2.
+const LITTLE: u64 = 16 << 10;
+
 /// How bytes of a file are had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ReadPath {
     /// As slices of the mapping, if there is one: for the kernel alone, which turns a page that can't be had into an error.
     Mapped,
     /// As copies, for code of ours: it would be ended by such a page.
     Copied,
+    /// The same, shorter ones: for one of many streams of a connection.
+    Little,
 }
 
-impl Way {
+impl ReadPath {
     /// Where a slice from `from` ends that may go no further than `to`.
     pub(super) fn end(self, from: u64, to: u64) -> u64 {
         match self {
             Self::Mapped => to,
             Self::Copied => to.min(from.saturating_add(COPIED)),
+            Self::Little => to.min(from.saturating_add(LITTLE)),
         }
     }
 }
 
 /// An open file whose first bytes may be served.
 #[derive(Debug)]
-pub(super) struct Data {
+pub(super) struct FileData {
     file: File,
     map: Option<Map>,
     /// Looks for the pages of a file of one slice that may be spared, since the last one found them.
@@ -53,14 +59,14 @@ pub(super) struct Data {
 const SPARED: u32 = 16;
 
 /// A slice, or the promise of one that takes a disk.
-pub(super) enum Piece {
+pub(super) enum FileSlice {
     /// At hand.
     Ready(Bytes),
-    /// To be read with [`Data::read`], off the runtime.
+    /// To be read with [`FileData::read`], off the runtime.
     Cold,
 }
 
-impl Data {
+impl FileData {
     /// Wraps a file. `length` is what the file has or will have; without it, or where mapping fails, bytes are read.
     pub(super) fn new(file: File, length: Option<u64>, mode: ReadMode) -> Self {
         let mappable = length.filter(|length| *length > 0 && mode == ReadMode::Mapped);
@@ -82,13 +88,15 @@ impl Data {
     }
 
     /// A slice if it can be had without waiting for the disk.
-    pub(super) fn slice(&self, from: u64, to: u64, way: Way) -> Piece {
+    pub(super) fn slice(&self, from: u64, to: u64, way: ReadPath) -> FileSlice {
         match (&self.map, way) {
-            (Some(map), Way::Mapped) if self.is_at_hand(map, from, to) => {
-                Piece::Ready(map.slice(to_usize(from), to_usize(to)))
+            (Some(map), ReadPath::Mapped) if self.is_at_hand(map, from, to) => {
+                FileSlice::Ready(map.slice(to_usize(from), to_usize(to)))
             }
-            (Some(_), Way::Copied) => self.copy(from, to).map_or(Piece::Cold, Piece::Ready),
-            _ => Piece::Cold,
+            (Some(_), ReadPath::Copied | ReadPath::Little) => {
+                self.copy(from, to).map_or(FileSlice::Cold, FileSlice::Ready)
+            }
+            _ => FileSlice::Cold,
         }
     }
 
@@ -103,8 +111,8 @@ impl Data {
     }
 
     /// The same slice, after waiting for the disk. Blocks.
-    pub(super) fn read(&self, from: u64, to: u64, way: Way) -> io::Result<Bytes> {
-        if let (Some(map), Way::Mapped) = (&self.map, way) {
+    pub(super) fn read(&self, from: u64, to: u64, way: ReadPath) -> io::Result<Bytes> {
+        if let (Some(map), ReadPath::Mapped) = (&self.map, way) {
             map.make_resident(to_usize(from), to_usize(to - from))?;
             // Behind the end of a file that somebody cut, its last page reads as zeros.
             if self.file.metadata()?.len() < to {
@@ -160,6 +168,6 @@ fn cut() -> io::Error {
 }
 
 /// Reads a slice off the runtime.
-pub(super) async fn read_cold(data: Arc<Data>, from: u64, to: u64, way: Way) -> io::Result<Bytes> {
-    crate::rt::blocking(move || data.read(from, to, way)).await?
+pub(super) async fn read_cold(data: Arc<FileData>, from: u64, to: u64, way: ReadPath) -> io::Result<Bytes> {
+    crate::base::rt::blocking(move || data.read(from, to, way)).await?
 }

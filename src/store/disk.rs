@@ -6,19 +6,26 @@
 mod spell;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::Error;
-use crate::clock::Clock;
+use crate::base::clock::{Clock, Moment};
 use spell::Spell;
 
 /// The disk, as far as it has been tried.
 #[derive(Debug)]
 pub(super) struct Disk {
     spell: Mutex<Spell>,
+    /// When archives went for others last, and it was no use.
+    vain: Mutex<Option<Moment>>,
     clock: Clock,
 }
+
+/// How long no archive goes for another once that was no use: somebody else takes what is freed, or keeps it (a
+/// snapshot does). Else one would go with every trial, until there is none.
+const PAUSE: Duration = Duration::from_secs(600);
 
 /// One archive's way to the disk.
 #[derive(Debug, Clone)]
@@ -30,7 +37,7 @@ pub(super) struct Trial {
 impl Disk {
     /// A disk that takes archives, until it is found not to.
     pub(super) fn new(clock: Clock) -> Self {
-        Self { spell: Mutex::default(), clock }
+        Self { spell: Mutex::default(), vain: Mutex::default(), clock }
     }
 
     /// Whether an archive may be brought to it now; while it refuses, one every few seconds.
@@ -38,9 +45,25 @@ impl Disk {
         self.spell.lock().may_try(self.clock.now())
     }
 
+    /// Whether it refuses and may be tried again now.
+    pub(super) fn is_to_be_tried(&self) -> bool {
+        self.spell.lock().is_to_be_tried(self.clock.now())
+    }
+
     /// Whether it refused an archive and has taken none since.
     pub(super) fn is_refusing(&self) -> bool {
         self.spell.lock().is_refusing()
+    }
+
+    /// Whether archives may go for others where it is full.
+    pub(super) fn may_evict(&self) -> bool {
+        let vain = *self.vain.lock();
+        vain.is_none_or(|vain| self.clock.now().since(vain) >= PAUSE)
+    }
+
+    /// As much was freed as was needed, and it is full all the same.
+    pub(super) fn evicted_in_vain(&self) {
+        *self.vain.lock() = Some(self.clock.now());
     }
 
     /// An archive begins its way now.

@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use super::record;
-use super::shelf::NoRoom;
 use crate::telemetry::metrics::Unstored;
 
 /// What went wrong with the store.
@@ -62,7 +61,7 @@ impl Error {
     }
 
     /// Why an archive isn't stored; `None` if the archive itself isn't what it should be.
-    pub const fn unstored(&self) -> Option<Unstored> {
+    pub(crate) const fn unstored(&self) -> Option<Unstored> {
         match self {
             Self::NoRoom(NoRoom::Budget { .. }) => Some(Unstored::Budget),
             Self::NoRoom(NoRoom::Disk { .. }) => Some(Unstored::MinFree),
@@ -71,4 +70,38 @@ impl Error {
             Self::TooLong | Self::TooShort | Self::OtherDigest | Self::OtherBytes | Self::Record(_) => None,
         }
     }
+}
+
+/// There isn't room for this, whatever may be evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// It doesn't fit the budget beside what can't be evicted.
+    #[error("no room for {wanted} bytes in a store of {budget} (cache.max_size)")]
+    Budget {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes the store may take.
+        budget: u64,
+    },
+    /// The file system would have too little left.
+    #[error(
+        "{wanted} bytes more would leave the file system {short} bytes short of what must stay free (cache.min_free)"
+    )]
+    Disk {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes that are missing.
+        short: u64,
+    },
+    /// It is longer than any archive may be.
+    #[error("an archive of {wanted} bytes is longer than {longest} (cache.max_object)")]
+    Object {
+        /// Its bytes, as far as they are known.
+        wanted: u64,
+        /// The longest that is stored.
+        longest: u64,
+    },
+    /// It is longer than a file may be there.
+    #[error("the archive is longer than a file may be in the cache directory")]
+    File,
 }

@@ -1,24 +1,28 @@
 //! Every change of the cache directory.
 //!
 //! What the store does to its files it does here, and nowhere else: a test holds the tree to that. Reading needs none of
-//! it. So a simulation sees each change before it is made, can refuse it, and knows what was brought to the disk and what
+//! it, but the same [way](super::reach) there. So a simulation sees each change before it is made, can refuse it, and knows what was brought to the disk and what
 //! a power cut may take back. sled's directory is sled's own affair.
 
 use std::fmt::Debug;
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::key::ArchiveId;
+use super::reach::{Reach, changeable};
+use crate::base::key::ArchiveId;
 
 /// The way to the disk: the system's, unless one says otherwise. Everything here blocks.
 pub(super) trait Files: Debug + Send + Sync {
+    /// The way to the files.
+    fn reach(&self) -> &Reach;
+
     /// A name that no archive has had.
     fn new_name(&self) -> io::Result<ArchiveId> {
         let mut name = [0; 8];
@@ -26,19 +30,23 @@ pub(super) trait Files: Debug + Send + Sync {
         Ok(ArchiveId::new(u64::from_ne_bytes(name)))
     }
 
-    /// Makes a file that isn't there.
+    /// Makes a file that isn't there, for us alone.
     fn create_new(&self, path: &Path) -> io::Result<File> {
-        File::options().create_new(true).read(true).write(true).open(path)
+        let place = self.reach().to(path)?;
+        changeable(place.open(OFlags::CREATE | OFlags::EXCL | OFlags::RDWR)?, path)
     }
 
-    /// Makes a file, or empties the one that is there.
+    /// Makes a file in the place of the one that is there. That one isn't emptied: it may have another name.
     fn create(&self, path: &Path) -> io::Result<File> {
-        File::create(path)
+        match self.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.create_new(path),
+        }
     }
 
     /// Opens a file whose bytes are to be changed.
     fn open(&self, path: &Path) -> io::Result<File> {
-        File::options().read(true).write(true).open(path)
+        changeable(self.reach().to(path)?.open(OFlags::RDWR)?, path)
     }
 
     /// Writes bytes, all of them unless there is an error.
@@ -77,27 +85,46 @@ pub(super) trait Files: Debug + Send + Sync {
 
     /// Gives a file another name, at once; one that had it is gone.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        let (from, to) = (self.reach().to(from)?, self.reach().to(to)?);
+        Ok(rustix::fs::renameat(from.dir(), from.name, to.dir(), to.name)?)
     }
 
     /// Takes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        let place = self.reach().to(path)?;
+        Ok(rustix::fs::unlinkat(place.dir(), place.name, AtFlags::empty())?)
     }
 
     /// Makes a directory for us alone, and those above it that are missing.
     fn make_directory(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
+        match self.reach().directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.map(drop),
+        }
+        if let Some(above) = path.parent().filter(|above| *above != self.reach().path()) {
+            self.make_directory(above)?;
+        }
+        let place = self.reach().to(path)?;
+        match rustix::fs::mkdirat(place.dir(), place.name, Mode::RWXU) {
+            // In a volume that is a group's (`fsGroup`) it would pass the group on.
+            Ok(()) => Ok(rustix::fs::fchmod(self.reach().directory(path)?, Mode::RWXU)?),
+            Err(Errno::EXIST) => self.reach().directory(path).map(drop),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Brings a directory's names to the disk.
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        Ok(rustix::fs::fsync(self.reach().directory(path)?)?)
     }
 }
 
 /// The system's.
 #[derive(Debug)]
-pub(super) struct Plain;
+pub(super) struct Plain(pub(super) Reach);
 
-impl Files for Plain {}
+impl Files for Plain {
+    fn reach(&self) -> &Reach {
+        &self.0
+    }
+}

@@ -5,7 +5,8 @@
 //! index is set aside and made anew. Nobody waits for it: a million rows take sled a second to read, so they are read
 //! while larder serves; and they are written by one thread, from a bounded queue.
 
-use std::fs;
+mod home;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +17,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::layout::shard_of;
-use super::shelf::Slot;
-use super::slots::Rows;
-use crate::key::{ArchiveId, Key};
+use super::lru::{Rows, StoredMeta};
+use super::reach::Reach;
+use crate::base::key::{ArchiveId, Key};
+use home::Home;
 
 /// Rows waiting to be written; at one more, a row is dropped: the files will say it at the next start.
 pub(super) const QUEUE: usize = 16_384;
@@ -40,13 +42,14 @@ const LETTING_GO: u32 = 200;
 
 #[derive(Debug)]
 enum Change {
-    Put(Key, Slot),
+    Put(Key, StoredMeta),
     Remove(Key),
 }
 
 /// The index, which may be told of changes before it is open.
 #[derive(Debug)]
 pub(super) struct Index {
+    reach: Reach,
     path: PathBuf,
     changes: Mutex<Option<SyncSender<Change>>>,
     /// What was told, until there is someone to write it.
@@ -56,10 +59,10 @@ pub(super) struct Index {
 
 impl Index {
     /// The index in `path`, not open yet.
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(reach: Reach, path: PathBuf) -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
         let (changes, told) = (Mutex::new(Some(sender)), Mutex::new(Some(receiver)));
-        Self { path, changes, told, writer: Mutex::new(None) }
+        Self { reach, path, changes, told, writer: Mutex::new(None) }
     }
 
     /// Opens it and reads all rows, or some if `stop` is set meanwhile; from now on what it is told is written. A damaged
@@ -68,15 +71,23 @@ impl Index {
         let Some(told) = self.told.lock().take() else {
             return Rows::default();
         };
-        let opened = attempt(&self.path, stop).or_else(|reason| {
+        let opened = self.attempt(stop).or_else(|reason| {
             tracing::warn!(reason, "the index can't be used: it is made anew from the archives");
-            set_aside(&self.path);
-            attempt(&self.path, stop)
+            if let Err(error) = home::set_aside(&self.reach, &self.path, &self.path.with_extension("broken"))
+            {
+                tracing::warn!(%error, "the broken index can't be moved away");
+            }
+            self.attempt(stop)
         });
         match opened {
-            Ok((db, rows)) => {
+            Ok((home, db, rows)) => {
                 let writer = thread::Builder::new().name("larder-index".to_owned());
-                *self.writer.lock() = writer.spawn(move || write(&db, &told)).ok();
+                let writing = move || {
+                    write(&db, &told);
+                    drop(db);
+                    drop(home);
+                };
+                *self.writer.lock() = writer.spawn(writing).ok();
                 rows
             }
             Err(reason) => {
@@ -86,8 +97,14 @@ impl Index {
         }
     }
 
+    fn attempt(&self, stop: &AtomicBool) -> Result<(Home, sled::Db, Rows), String> {
+        let home = Home::open(&self.reach, &self.path).map_err(|error| error.to_string())?;
+        let (db, rows) = attempt(&home.path(), stop)?;
+        Ok((home, db, rows))
+    }
+
     /// Notes where a key's archive stands now.
-    pub(super) fn put(&self, key: Key, slot: Slot) {
+    pub(super) fn put(&self, key: Key, slot: StoredMeta) {
         self.send(Change::Put(key, slot));
     }
 
@@ -97,7 +114,7 @@ impl Index {
     }
 
     /// [`Self::put`] for one who has time, of an index that is loaded. Blocks while the queue is full.
-    pub(super) fn put_surely(&self, key: Key, slot: Slot) {
+    pub(super) fn put_surely(&self, key: Key, slot: StoredMeta) {
         self.send_surely(Change::Put(key, slot));
     }
 
@@ -174,18 +191,6 @@ fn open_when_free(path: &Path) -> Result<sled::Db, sled::Error> {
     config.open()
 }
 
-fn set_aside(path: &Path) {
-    let aside = path.with_extension("broken");
-    let moved = fs::remove_dir_all(&aside).or_else(missing_is_fine).and_then(|()| fs::rename(path, &aside));
-    if let Err(error) = moved.or_else(missing_is_fine) {
-        tracing::warn!(%error, "the broken index can't be moved away");
-    }
-}
-
-fn missing_is_fine(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
 /// The writer: applies changes in batches until the queue is closed. One failure ends it, with a word.
 fn write(db: &sled::Db, changes: &Receiver<Change>) {
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -238,13 +243,13 @@ fn row_key(key: Key) -> Vec<u8> {
 }
 
 /// A row: ID, bytes, filled, used, marks, each 8 bytes, big-endian.
-fn row(slot: Slot) -> Vec<u8> {
+fn row(slot: StoredMeta) -> Vec<u8> {
     let [one, other] = slot.marks;
     let numbers = [slot.id.get(), slot.bytes, slot.filled_at, slot.used_at, one, other];
     numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
 }
 
-fn parse(key: &[u8], value: &[u8]) -> Option<(Key, Slot)> {
+fn parse(key: &[u8], value: &[u8]) -> Option<(Key, StoredMeta)> {
     let (shard, key) =
         key.split_first_chunk().and_then(|(shard, key)| Some((*shard, Key::from_bytes(key)?)))?;
     let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
@@ -253,32 +258,38 @@ fn parse(key: &[u8], value: &[u8]) -> Option<(Key, Slot)> {
     let (id, bytes, filled_at, used_at) = (next()?, next()?, next()?, next()?);
     let (id, marks) = (ArchiveId::new(id), [next()?, next()?]);
     let is_whole = u16::from_be_bytes(shard) == shard_of(key) && numbers.next().is_none();
-    is_whole.then_some((key, Slot { id, bytes, filled_at, used_at, marks }))
+    is_whole.then_some((key, StoredMeta { id, bytes, filled_at, used_at, marks }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::key::{JobId, RefId};
-    use crate::store::slots::Slots;
+    use std::fs;
 
-    fn entry(n: u64) -> (Key, Slot) {
+    use super::*;
+    use crate::base::key::{JobId, RefId};
+    use crate::store::lru::SizedLru;
+
+    fn entry(n: u64) -> (Key, StoredMeta) {
         let by_ref = Key::Ref(RefId::of([n.to_be_bytes().as_slice()]));
         let key = if n == 3 { by_ref } else { Key::Job(JobId::parse(&n.to_string()).unwrap()) };
-        (key, Slot { id: ArchiveId::new(n), bytes: 10, filled_at: 1, used_at: n, marks: [n, 0] })
+        (key, StoredMeta { id: ArchiveId::new(n), bytes: 10, filled_at: 1, used_at: n, marks: [n, 0] })
     }
 
-    fn open(path: &Path) -> (Index, Vec<(Key, Slot)>) {
-        let index = Index::new(path.to_owned());
+    fn index(path: &Path) -> Index {
+        Index::new(Reach::into(path.parent().unwrap()).unwrap(), path.to_owned())
+    }
+
+    fn open(path: &Path) -> (Index, Vec<(Key, StoredMeta)>) {
+        let index = index(path);
         let rows = index.load(&AtomicBool::new(false));
-        (index, Slots::of(rows).iter().collect())
+        (index, SizedLru::listed(rows).iter().collect())
     }
 
     #[test]
     fn rows_survive_a_restart_and_so_do_those_told_before_it_was_open() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
-        let index = Index::new(path.clone());
+        let index = index(&path);
         let (key, slot) = entry(1);
         index.put(key, slot);
         index.load(&AtomicBool::new(false));
@@ -326,8 +337,8 @@ mod tests {
             index.put(key, slot);
             index.close();
         }
-        let index = Index::new(path.clone());
-        assert!(Slots::of(index.load(&AtomicBool::new(true))).iter().next().is_none());
+        let index = index(&path);
+        assert!(SizedLru::listed(index.load(&AtomicBool::new(true))).iter().next().is_none());
         index.close();
         assert_eq!(open(&path).1, [entry(1), entry(2)]);
     }

@@ -13,7 +13,6 @@
 //! An instance's directory is its own: nobody looks into another's.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +20,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::files::Files;
-use crate::key::{ArchiveId, Key};
+use super::reach::Reach;
+use crate::base::key::{ArchiveId, Key};
 
 /// Shards: 256, so that a million archives are some 8,000 names a directory.
 pub(super) const SHARDS: u16 = 256;
@@ -29,6 +29,15 @@ pub(super) const SHARDS: u16 = 256;
 /// The shard that a key's archive belongs to.
 pub(super) fn shard_of(key: Key) -> u16 {
     u16::try_from(key.spread() % u64::from(SHARDS)).unwrap_or_default()
+}
+
+/// Which directory an archive's file is in while nobody can find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Folder {
+    /// Swept at each start.
+    Incoming,
+    /// Where one that is written down is found by the next start.
+    Partial,
 }
 
 /// The paths of one instance, and the way to change what is there.
@@ -42,16 +51,22 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The paths below `<dir>/<instance>`, made if they are missing; shards are made when they are needed.
-    pub(super) fn create(dir: &Path, instance: &str, files: Arc<dyn Files>) -> io::Result<Self> {
+    pub(super) fn create(instance: &str, files: Arc<dyn Files>) -> io::Result<Self> {
+        let dir = files.reach().path().to_owned();
         let layout = Self { root: dir.join(instance), files, shards: Arc::default() };
         for folder in [layout.incoming(), layout.partial(), layout.archives()] {
             layout.files.make_directory(&folder)?;
         }
         // At each start, as the last one may have ended in between: without its directories an archive is lost as well.
-        for folder in [&layout.root, dir] {
+        for folder in [&layout.root, &dir] {
             layout.files.sync_directory(folder)?;
         }
         Ok(layout)
+    }
+
+    /// The way to what is there.
+    pub(super) fn reach(&self) -> &Reach {
+        self.files.reach()
     }
 
     /// Makes the shard that a key's archive belongs to. That it is there says nothing: the last larder may have ended, or
@@ -60,7 +75,7 @@ impl Layout {
         let number = shard_of(key);
         let shard = self.shard_at(number);
         // Somebody may have taken it away.
-        if self.shards.lock().contains(&number) && shard.is_dir() {
+        if self.shards.lock().contains(&number) && self.reach().directory(&shard).is_ok() {
             return Ok(());
         }
         self.files.make_directory(&shard)?;
@@ -109,12 +124,34 @@ impl Layout {
     /// What lies in a key's shard under its name. Costs one listing of the shard.
     pub(super) fn of_key(&self, key: Key) -> io::Result<Archives> {
         let begin = format!("{key}-");
-        list_some(&self.shard(key), |name| name.starts_with(&begin))
+        self.list_some(&self.shard(key), |name| name.starts_with(&begin))
+    }
+
+    /// The archives a directory's names speak of; none if there is no such directory. Names that aren't ours are left alone.
+    pub(super) fn list(&self, folder: &Path) -> io::Result<Archives> {
+        self.list_some(folder, |_| true)
+    }
+
+    fn list_some(&self, folder: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Archives> {
+        let mut archives = Archives::new();
+        for name in self.reach().names(folder)? {
+            let name = name?;
+            let Some((key, id, extension)) = name.to_str().filter(|name| wanted(name)).and_then(parse) else {
+                continue;
+            };
+            let found = archives.entry((key, id)).or_default();
+            match extension {
+                Extension::Zip => found.zip = true,
+                Extension::Rec => found.rec = true,
+                Extension::New => {}
+            }
+        }
+        Ok(archives)
     }
 
     /// Whether both of an archive's files are there; an error is no answer.
     pub(super) fn is_whole(&self, key: Key, id: ArchiveId) -> io::Result<bool> {
-        Ok(self.rec(key, id).try_exists()? && self.zip(key, id).try_exists()?)
+        Ok(self.reach().is_file(&self.rec(key, id))? && self.reach().is_file(&self.zip(key, id))?)
     }
 
     pub(super) fn scrub(&self) -> PathBuf {
@@ -129,8 +166,12 @@ impl Layout {
         self.shard(key).join(name(key, id, "rec"))
     }
 
-    pub(super) fn incoming_zip(&self, key: Key, id: ArchiveId) -> PathBuf {
-        self.incoming().join(name(key, id, "zip"))
+    /// Where an archive's file is while nobody can find it.
+    pub(super) fn arriving_zip(&self, folder: Folder, key: Key, id: ArchiveId) -> PathBuf {
+        match folder {
+            Folder::Incoming => self.incoming().join(name(key, id, "zip")),
+            Folder::Partial => self.partial_zip(key, id),
+        }
     }
 
     pub(super) fn incoming_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
@@ -142,10 +183,25 @@ fn name(key: Key, id: ArchiveId, extension: &str) -> String {
     format!("{key}-{id}.{extension}")
 }
 
-/// What a file name in a shard says: key, ID and extension.
-pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, &str)> {
+/// What a file of an archive's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extension {
+    Zip,
+    Rec,
+    /// A record that isn't written to its end.
+    New,
+}
+
+/// What a file name says, if it is one of ours: key, ID and extension.
+pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, Extension)> {
     let (stem, extension) = name.split_once('.')?;
     let (key, id) = stem.split_once('-')?;
+    let extension = match extension {
+        "zip" => Extension::Zip,
+        "rec" => Extension::Rec,
+        "new" => Extension::New,
+        _ => return None,
+    };
     Some((Key::parse(key)?, ArchiveId::parse(id)?, extension))
 }
 
@@ -166,47 +222,28 @@ impl Found {
 /// The archives that names speak of.
 pub(super) type Archives = BTreeMap<(Key, ArchiveId), Found>;
 
-/// The archives a shard's names speak of; none if there is no such shard. Names that aren't ours are left alone.
-pub(super) fn list(shard: &Path) -> io::Result<Archives> {
-    list_some(shard, |_| true)
-}
-
-fn list_some(shard: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Archives> {
-    let mut archives = Archives::new();
-    let entries = match fs::read_dir(shard) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(archives),
-        entries => entries?,
-    };
-    for entry in entries {
-        let name = entry?.file_name();
-        let Some((key, id, extension)) = name.to_str().filter(|name| wanted(name)).and_then(parse) else {
-            continue;
-        };
-        let found = archives.entry((key, id)).or_default();
-        match extension {
-            "zip" => found.zip = true,
-            "rec" => found.rec = true,
-            _ => {}
-        }
-    }
-    Ok(archives)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{JobId, RefId};
+    use crate::base::key::{JobId, RefId};
 
     #[test]
     fn names_say_what_they_hold() {
         let (key, id) = (Key::Job(JobId::parse("42").unwrap()), ArchiveId::new(255));
         assert_eq!(name(key, id, "zip"), "42-00000000000000ff.zip");
-        assert_eq!(parse("42-00000000000000ff.zip"), Some((key, id, "zip")));
+        assert_eq!(parse("42-00000000000000ff.zip"), Some((key, id, Extension::Zip)));
         let by_ref = Key::Ref(RefId::of([b"main".as_slice()]));
-        assert_eq!(parse(&name(by_ref, id, "rec")), Some((by_ref, id, "rec")));
-        for bad in
-            ["42.zip", "x-00000000000000ff.zip", "42-ff.zip", "042-00000000000000ff.rec", ".zip", "42-"]
-        {
+        assert_eq!(parse(&name(by_ref, id, "rec")), Some((by_ref, id, Extension::Rec)));
+        for bad in [
+            "42.zip",
+            "x-00000000000000ff.zip",
+            "42-ff.zip",
+            "042-00000000000000ff.rec",
+            ".zip",
+            "42-",
+            "42-00000000000000ff.txt",
+            "42-00000000000000ff.zip.bak",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

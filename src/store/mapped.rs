@@ -4,20 +4,20 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
-use super::data::Data;
+use super::data::FileData;
 
 /// The mapping that slices of an archive lie in. It keeps nothing open.
 #[derive(Debug, Clone)]
-pub struct Mapped(Weak<Data>);
+pub(crate) struct Mapped(Weak<FileData>);
 
 impl Mapped {
-    pub(super) fn of(data: &Arc<Data>) -> Option<Self> {
+    pub(super) fn of(data: &Arc<FileData>) -> Option<Self> {
         data.is_mapped().then(|| Self(Arc::downgrade(data)))
     }
 
     /// The part of the file that these very bytes are, by their address; `None` if they lie elsewhere. While the mapping
     /// is there, nothing else can lie where it does.
-    pub fn find(&self, bytes: &[u8]) -> Option<Part> {
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<Part> {
         let data = self.0.upgrade()?;
         let at = data.place(bytes)?;
         Some(Part { data, at, length: bytes.len() })
@@ -26,15 +26,15 @@ impl Mapped {
 
 /// A part of an open file.
 #[derive(Debug)]
-pub struct Part {
-    data: Arc<Data>,
+pub(crate) struct Part {
+    data: Arc<FileData>,
     at: u64,
     length: usize,
 }
 
 impl Part {
     /// Sends as much of it to a socket as that takes now; an end of the file before its own is an error.
-    pub fn send(&self, socket: impl AsFd) -> io::Result<usize> {
+    pub(crate) fn send(&self, socket: impl AsFd) -> io::Result<usize> {
         let mut at = self.at;
         match rustix::fs::sendfile(socket, self.data.file(), Some(&mut at), self.length)? {
             0 if self.length > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -47,20 +47,20 @@ impl Part {
 mod tests {
     use super::*;
     use crate::store::ReadMode;
-    use crate::store::data::{Piece, Way};
+    use crate::store::data::{FileSlice, ReadPath};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    fn data(content: &[u8], mode: ReadMode) -> Arc<Data> {
+    fn data(content: &[u8], mode: ReadMode) -> Arc<FileData> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        Arc::new(Data::new(file, Some(content.len().try_into().unwrap()), mode))
+        Arc::new(FileData::new(file, Some(content.len().try_into().unwrap()), mode))
     }
 
-    fn slice(data: &Data, from: u64, to: u64) -> bytes::Bytes {
-        match data.slice(from, to, Way::Mapped) {
-            Piece::Ready(bytes) => bytes,
-            Piece::Cold => data.read(from, to, Way::Mapped).unwrap(),
+    fn slice(data: &FileData, from: u64, to: u64) -> bytes::Bytes {
+        match data.slice(from, to, ReadPath::Mapped) {
+            FileSlice::Ready(bytes) => bytes,
+            FileSlice::Cold => data.read(from, to, ReadPath::Mapped).unwrap(),
         }
     }
 
@@ -99,11 +99,11 @@ mod tests {
         for mode in [ReadMode::Mapped, ReadMode::Pread] {
             let data = data(&content, mode);
             for (from, to) in [(0, 10_000), (1, 2), (4095, 8193)] {
-                let pieces = match data.slice(from, to, Way::Copied) {
-                    Piece::Ready(bytes) => vec![bytes],
-                    Piece::Cold => vec![],
+                let pieces = match data.slice(from, to, ReadPath::Copied) {
+                    FileSlice::Ready(bytes) => vec![bytes],
+                    FileSlice::Cold => vec![],
                 };
-                for bytes in pieces.into_iter().chain([data.read(from, to, Way::Copied).unwrap()]) {
+                for bytes in pieces.into_iter().chain([data.read(from, to, ReadPath::Copied).unwrap()]) {
                     assert!(data.place(&bytes).is_none(), "{mode:?} {from}-{to}");
                     assert!(bytes == content[from.try_into().unwrap()..to.try_into().unwrap()]);
                 }
@@ -115,8 +115,8 @@ mod tests {
     fn a_copy_of_a_file_that_was_cut_is_an_error() {
         let data = data(&[1; 8192], ReadMode::Mapped);
         data.file().set_len(4096).unwrap();
-        assert!(matches!(data.slice(0, 8192, Way::Copied), Piece::Cold));
-        let error = data.read(0, 8192, Way::Copied).unwrap_err();
+        assert!(matches!(data.slice(0, 8192, ReadPath::Copied), FileSlice::Cold));
+        let error = data.read(0, 8192, ReadPath::Copied).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 

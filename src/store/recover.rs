@@ -5,24 +5,23 @@
 //! agrees with. What was unfinished is swept before anything begins.
 //!
 //! The pass goes through the shards in steps. Until it has seen a key's shard, a look-up that misses the key looks there
-//! itself. What comes and goes meanwhile is noted in [`Unchecked`](super::unchecked::Unchecked), so that no file is
+//! itself. What comes and goes meanwhile is noted in [`ScanState`](super::scan_state::ScanState), so that no file is
 //! judged by what a listing said before. Bytes of archives that aren't adopted yet aren't counted yet either: until the
 //! pass is over the store may be larger than its budget, by as much as the files hold and the shelf doesn't.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::layout::{self, Archives, Layout, SHARDS};
+use super::lru::{SizedLru, StoredMeta};
 use super::record::{BadRecord, Record};
-use super::room::Shared;
-use super::shelf::{Loaded, Slot};
+use super::room::StoreInner;
+use super::scan_state::FoundFiles;
 use super::tally::Tally;
-use super::unchecked::Standing;
-use crate::key::{ArchiveId, Key};
-use crate::num::to_u64;
+use crate::base::key::{ArchiveId, Key};
+use crate::base::num::to_u64;
 
 /// Archives judged or evicted in a step: some milliseconds of reading records, so that closing waits no longer.
 const STEP: usize = 64;
@@ -30,10 +29,21 @@ const STEP: usize = 64;
 /// Places of the shelf looked at in a step, under its lock: some 20 us.
 const PLACES: usize = 4096;
 
-/// Removes what was unfinished when the last larder ended. Nothing may be arriving yet.
+/// Removes what was unfinished when the last larder ended, and nothing that isn't of its naming. Nothing may be arriving yet.
 pub(super) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
-    for entry in fs::read_dir(layout.incoming())? {
-        layout.files.remove(&entry?.path())?;
+    let incoming = layout.incoming();
+    for name in layout.reach().names(&incoming)? {
+        let name = name?;
+        if name.to_str().and_then(layout::parse).is_none() {
+            continue;
+        }
+        match layout.files.remove(&incoming.join(name)) {
+            // A directory is nobody's archive.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotFound) => {
+                return Err(error);
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -61,7 +71,7 @@ enum Stage {
 
 impl Pass {
     /// Goes one step: `false` after the last. Stops early where the store is closing. Blocks for the disk.
-    pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
+    pub(super) fn step(&mut self, shared: &Arc<StoreInner>) -> bool {
         if shared.is_closing() {
             self.stage = Stage::Over;
         }
@@ -89,12 +99,12 @@ impl Pass {
     }
 
     /// Lists a shard. One that can't be listed has nothing that is known of; what the index says of it may stay.
-    fn list(&mut self, shared: &Shared, number: u16) -> Stage {
+    fn list(&mut self, shared: &StoreInner, number: u16) -> Stage {
         if number == SHARDS {
             return Stage::Missing(0);
         }
         let path = shared.layout.shard_at(number);
-        let archives = layout::list(&path).unwrap_or_else(|error| {
+        let archives = shared.layout.list(&path).unwrap_or_else(|error| {
             self.tally.unreadable(&path, &error);
             Archives::new()
         });
@@ -103,7 +113,7 @@ impl Pass {
 
     fn judge(
         &mut self,
-        shared: &Arc<Shared>,
+        shared: &Arc<StoreInner>,
         number: u16,
         mut archives: <Archives as IntoIterator>::IntoIter,
     ) -> Stage {
@@ -123,23 +133,23 @@ impl Pass {
         self.list(shared, number + 1)
     }
 
-    fn examine(&mut self, shared: &Arc<Shared>, key: Key, id: ArchiveId, both: bool) {
+    fn examine(&mut self, shared: &Arc<StoreInner>, key: Key, id: ArchiveId, both: bool) {
         let mut shelved = shared.shelf.lock();
         let standing = shelved.standing(key, id);
-        if standing == Standing::Shelved && both {
+        if standing == FoundFiles::Shelved && both {
             shelved.shelf.check(key);
         }
         drop(shelved);
         match standing {
             // Where the listing has but half of it, it has perhaps just come; the end of the pass looks again.
-            Standing::Shelved | Standing::Coming => {}
-            Standing::Void => self.delete(shared, key, id),
-            Standing::News => self.hear(shared, key, id),
+            FoundFiles::Shelved | FoundFiles::Coming => {}
+            FoundFiles::Void => self.delete(shared, key, id),
+            FoundFiles::News => self.hear(shared, key, id),
         }
     }
 
     /// Adopts what is news, if it is good.
-    fn hear(&mut self, shared: &Arc<Shared>, key: Key, id: ArchiveId) {
+    fn hear(&mut self, shared: &Arc<StoreInner>, key: Key, id: ArchiveId) {
         let slot = match read(&shared.layout, key, id) {
             Ok(slot) => slot,
             Err(Unfit::Half) => return self.delete(shared, key, id),
@@ -155,7 +165,7 @@ impl Pass {
         };
         let shelved = shared.shelf.lock();
         // A sparse one's files lie elsewhere, and were looked at before anything else.
-        let rival = shelved.shelf.find(key).filter(|rival| !shelved.partial.contains(&rival.id));
+        let rival = shelved.shelf.get(key).filter(|rival| !shelved.partial.contains(&rival.id));
         drop(shelved);
         if let Some(rival) = rival
             && matches!(shared.layout.is_whole(key, rival.id), Ok(false))
@@ -176,12 +186,12 @@ impl Pass {
         }
     }
 
-    fn delete(&mut self, shared: &Shared, key: Key, id: ArchiveId) {
+    fn delete(&mut self, shared: &StoreInner, key: Key, id: ArchiveId) {
         self.tally.deleted += 1;
         shared.discard(key, id);
     }
 
-    fn forget_missing(&mut self, shared: &Shared, from: usize) -> Stage {
+    fn forget_missing(&mut self, shared: &StoreInner, from: usize) -> Stage {
         let some = shared.shelf.lock().shelf.unchecked(from, PLACES);
         let Some(some) = some else {
             return Stage::Trim;
@@ -200,21 +210,22 @@ impl Pass {
 }
 
 /// Reads the index. What has come or gone meanwhile stays as it is.
-fn load(shared: &Shared) {
+fn load(shared: &StoreInner) {
     let rows = shared.index.load(&shared.closing);
     if shared.is_closing() {
         return;
     }
-    let mut loaded = Loaded::of(rows);
+    let mut listed = SizedLru::listed(rows);
     let mut shelved = shared.shelf.lock();
     for key in shelved.unchecked.handled() {
-        loaded.leave_out(key);
+        let bytes = listed.remove(key, None).map_or(0, |meta| meta.bytes);
+        listed.release(bytes);
     }
-    shelved.shelf.load(loaded);
+    shelved.shelf.merge(listed);
 }
 
 /// Brings the shelf within its budget, some archives at a time; returns how many were evicted.
-fn trim(shared: &Shared) -> usize {
+fn trim(shared: &StoreInner) -> usize {
     let Ok(evicted) = shared.evict(|shelf, in_use| Ok::<_, Infallible>(shelf.trim(STEP, in_use)));
     evicted
 }
@@ -223,7 +234,7 @@ fn trim(shared: &Shared) -> usize {
 #[derive(Debug)]
 pub(super) enum Adoption {
     /// It is on the shelf, where there was this one before.
-    Adopted(Option<Slot>),
+    Adopted(Option<StoredMeta>),
     /// There is a newer one, or it was taken out.
     Unwanted,
     /// It is there already, or its shard has been looked at: there is nothing to do.
@@ -244,19 +255,22 @@ impl From<io::Error> for Unfit {
     }
 }
 
-fn read(layout: &Layout, key: Key, id: ArchiveId) -> Result<Slot, Unfit> {
-    let length = fs::metadata(layout.zip(key, id))?.len();
-    let bytes = fs::read(layout.rec(key, id))?;
+fn read(layout: &Layout, key: Key, id: ArchiveId) -> Result<StoredMeta, Unfit> {
+    let (zip, rec) = (layout.zip(key, id), layout.rec(key, id));
+    // A link or a pipe in the place of a file is no file: half an archive.
+    let length = layout.reach().length(&zip)?;
+    layout.reach().length(&rec)?;
+    let bytes = layout.reach().read(&rec)?;
     let record = Record::decode(&bytes).map_err(Unfit::Record)?;
     if record.key != key || record.id != id || record.length != length {
         return Err(Unfit::Record(BadRecord::Damaged("it is another archive's")));
     }
     let bytes = length.saturating_add(to_u64(bytes.len()));
     let (filled_at, marks) = (record.filled_at, record.facts.marks());
-    Ok(Slot { id, bytes, filled_at, used_at: filled_at, marks })
+    Ok(StoredMeta { id, bytes, filled_at, used_at: filled_at, marks })
 }
 
-impl Shared {
+impl StoreInner {
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
@@ -272,50 +286,46 @@ impl Shared {
     }
 
     /// The newest archive that the files hold for a key and that is news. Blocks.
-    pub(super) fn newest(&self, key: Key) -> Option<Slot> {
+    pub(super) fn newest(&self, key: Key) -> Option<StoredMeta> {
         let found = self.layout.of_key(key).ok()?;
         let ids = found.into_iter().filter(|(_, found)| found.both()).map(|((_, id), _)| id);
-        let news = ids.filter(|id| self.shelf.lock().standing(key, *id) == Standing::News);
+        let news = ids.filter(|id| self.shelf.lock().standing(key, *id) == FoundFiles::News);
         news.filter_map(|id| read(&self.layout, key, id).ok()).max_by_key(age)
     }
 
     /// Puts an archive whose files were found on the shelf, if they are news still and it is the newest. Each look at what
     /// has happened meanwhile is under the one lock.
-    pub(super) fn adopt(&self, key: Key, slot: Slot) -> Adoption {
+    pub(super) fn adopt(&self, key: Key, slot: StoredMeta) -> Adoption {
         let mut shelved = self.shelf.lock();
         match shelved.standing(key, slot.id) {
-            Standing::Void => return Adoption::Unwanted,
-            Standing::News if shelved.unchecked.awaits(key) => {}
-            Standing::News | Standing::Shelved | Standing::Coming => return Adoption::Known,
+            FoundFiles::Void => return Adoption::Unwanted,
+            FoundFiles::News if shelved.unchecked.awaits(key) => {}
+            FoundFiles::News | FoundFiles::Shelved | FoundFiles::Coming => return Adoption::Known,
         }
         // Of a sparse one and a whole one of one second nobody knows which came later: the whole one is worth more.
-        let is_newer = |other: Slot| {
+        let is_newer = |other: StoredMeta| {
             let is_sparse = shelved.partial.contains(&other.id);
             if is_sparse { other.filled_at > slot.filled_at } else { age(&other) > age(&slot) }
         };
-        if shelved.shelf.find(key).is_some_and(is_newer) {
+        if shelved.shelf.get(key).is_some_and(is_newer) {
             return Adoption::Unwanted;
         }
         let replaced = shelved.shelf.adopt(key, slot);
         let leaving = replaced.and_then(|slot| shelved.leave(slot));
         drop(shelved);
         drop(leaving);
-        if replaced.is_some() {
-            self.let_go(key);
-        }
         Adoption::Adopted(replaced)
     }
 
     /// Takes an archive off the shelf whose files aren't what was thought. Unlike one that is [taken
     /// out](Self::take_out) it leaves its key open for what else the files hold. Blocks.
-    pub(super) fn forget(&self, key: Key, slot: Slot) {
+    pub(super) fn forget(&self, key: Key, slot: StoredMeta) {
         let mut shelved = self.shelf.lock();
         let forgotten = shelved.shelf.remove(key, Some(slot.id));
         let leaving = forgotten.and_then(|slot| shelved.leave(slot));
         drop(shelved);
         drop(leaving);
         if forgotten.is_some() {
-            self.let_go(key);
             self.index.remove_surely(key);
             self.unlink(key, forgotten);
         }
@@ -327,7 +337,7 @@ impl Shared {
             return;
         };
         for (_, id) in found.into_keys() {
-            if self.shelf.lock().standing(key, id) == Standing::Void {
+            if self.shelf.lock().standing(key, id) == FoundFiles::Void {
                 self.discard(key, id);
             }
         }
@@ -342,6 +352,6 @@ impl Shared {
 }
 
 /// What makes one of two archives of a key the newer.
-fn age(slot: &Slot) -> (u64, ArchiveId) {
+fn age(slot: &StoredMeta) -> (u64, ArchiveId) {
     (slot.filled_at, slot.id)
 }

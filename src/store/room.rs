@@ -2,29 +2,25 @@
 //!
 //! Everything here blocks, for a lock or for the disk.
 
-use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use parking_lot::Mutex;
 
-use super::archive::Archive;
-use super::chunks::Chunks;
-use super::data::Data;
+use super::account::Account;
 use super::disk::Disk;
-use super::draft::Draft;
+use super::error::NoRoom;
+use super::files::Files;
 use super::index::{Index, QUEUE};
 use super::layout::Layout;
+use super::lru::{SizedLru, StoredMeta};
+use super::object::{Archive, Life, ReadGate};
 use super::record::Record;
-use super::reserve::Reservation;
-use super::shelf::{NoRoom, Shelf, Slot};
-use super::shelved::{Evicted, Shelved};
+use super::state::{Evicted, StoreState};
 use super::{Error, ReadMode};
-use crate::key::{ArchiveId, Key};
+use crate::base::key::{ArchiveId, Key};
+use crate::base::num::to_u64;
 
 /// What the operator decides about single archives and the disk.
 #[derive(Debug, Clone, Copy)]
@@ -45,16 +41,18 @@ impl Limits {
 
 /// What the store and the archives that have left it share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct StoreInner {
     pub(super) layout: Layout,
     pub(super) mode: ReadMode,
     pub(super) limits: Limits,
+    /// Bytes that the archives may take.
+    pub(super) budget: u64,
     pub(super) index: Index,
-    pub(super) shelf: Mutex<Shelved>,
-    /// Keeps archives open. Never touched under the shelf's lock: what it lets go of takes that lock.
-    pub(super) hot: Cache<Key, Arc<Archive>>,
+    pub(super) shelf: Mutex<StoreState>,
     /// Whoever looks at the files is to stop.
     pub(super) closing: AtomicBool,
+    pub(super) gate: Arc<ReadGate>,
+    pub(super) account: Arc<Account>,
     /// Held while the record of a sparse archive is written or goes: one is written many times, by whoever has chunks. Taken
     /// before the shelf's lock.
     pub(super) noting: Mutex<()>,
@@ -64,44 +62,56 @@ pub(super) struct Shared {
 /// Uses noted at a time, the oldest first: the index takes no more without making someone wait.
 const NOTED: usize = QUEUE / 2;
 
-/// Archives from this length on are written down while they arrive, so that a larder that is killed goes on where it was:
-/// some seconds of a slow line.
-const NOTED_FROM: u64 = 16 << 20;
+/// Bytes that a new name may take of the disk: a block of a directory, one of the file's own data.
+pub(super) const NAME: u64 = 8 << 10;
 
-/// Archives kept open: a descriptor and a mapping each. The least recently used is closed first.
-const OPEN: u64 = 1024;
-
-impl Shared {
+impl StoreInner {
     /// An empty store, whatever its files hold.
     pub(super) fn new(layout: Layout, mode: ReadMode, limits: Limits, budget: u64, disk: Arc<Disk>) -> Self {
-        let (index, shelf) = (Index::new(layout.index()), Mutex::new(Shelved::new(budget)));
-        let hot = Cache::builder().max_capacity(OPEN).eviction_policy(EvictionPolicy::lru()).build();
-        let closing = AtomicBool::new(false);
-        Self { layout, mode, limits, index, shelf, hot, closing, noting: Mutex::default(), disk }
+        let account = Arc::<Account>::default();
+        let index = Index::new(layout.reach().clone(), layout.index());
+        let shelf = Mutex::new(StoreState::new(budget, Arc::clone(&account)));
+        Self {
+            layout,
+            mode,
+            limits,
+            budget,
+            index,
+            shelf,
+            closing: AtomicBool::new(false),
+            gate: Arc::default(),
+            account,
+            noting: Mutex::default(),
+            disk,
+        }
+    }
+
+    /// The name of the archive under a key.
+    pub(super) fn holds(&self, key: Key) -> Option<ArchiveId> {
+        let shelved = self.shelf.lock();
+        let holder = shelved.shelf.holder(key)?;
+        shelved.shelf.get(holder).map(|slot| slot.id)
     }
 
     /// Opens an archive, or finds it open. One that isn't what its record says is dropped; one that can't be read now, for
     /// want of descriptors for example, stays.
-    pub(super) fn open(self: &Arc<Self>, key: Key, slot: Slot) -> Option<Arc<Archive>> {
-        let open = self.shelf.lock().open.get(&slot.id).and_then(Weak::upgrade);
-        if let Some(open) = open {
-            self.hot.insert(key, Arc::clone(&open));
-            return Some(open);
+    pub(super) fn open(&self, key: Key, slot: StoredMeta) -> Option<Arc<Archive>> {
+        let mut shelved = self.shelf.lock();
+        let (open, is_sparse) = (shelved.open.get(slot.id), shelved.partial.contains(&slot.id));
+        drop(shelved);
+        if open.is_some() {
+            return open;
         }
-        let is_sparse = self.shelf.lock().partial.contains(&slot.id);
-        let read = if is_sparse { self.read_sparse(key, slot) } else { self.read(key, slot) };
+        let read = if is_sparse { self.read_partial(key, slot) } else { self.read(key, slot) };
         match read {
             Ok(archive) => {
                 let mut shelved = self.shelf.lock();
-                let placed = shelved.shelf.find(key).is_some_and(|now| now.id == slot.id);
-                let other = shelved.open.get(&slot.id).and_then(Weak::upgrade);
-                if placed && other.is_none() {
-                    shelved.open.insert(slot.id, Arc::downgrade(&archive));
-                }
+                let placed = shelved.shelf.get(key).is_some_and(|now| now.id == slot.id);
+                let other = shelved.open.get(slot.id);
+                let leaving = if placed && other.is_none() { shelved.open.keep(&archive) } else { None };
                 drop(shelved);
-                let open = other.or_else(|| placed.then_some(archive))?;
-                self.hot.insert(key, Arc::clone(&open));
-                Some(open)
+                drop(leaving);
+                other.or_else(|| placed.then_some(archive))
             }
             Err(error) if error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%key, %error, "an archive in the store can't be used now");
@@ -115,119 +125,48 @@ impl Shared {
         }
     }
 
-    fn read(self: &Arc<Self>, key: Key, slot: Slot) -> io::Result<Arc<Archive>> {
-        let record = fs::read(self.layout.rec(key, slot.id))?;
+    fn read(&self, key: Key, slot: StoredMeta) -> io::Result<Arc<Archive>> {
+        let record = self.layout.reach().read(&self.layout.rec(key, slot.id))?;
         let record = Record::decode(&record).map_err(io::Error::other)?;
-        let file = File::open(self.layout.zip(key, slot.id))?;
+        let file = self.layout.reach().file(&self.layout.zip(key, slot.id))?;
         let same = record.key == key && record.id == slot.id && file.metadata()?.len() == record.length;
         if !same || record.present.is_some() {
             return Err(io::Error::other("the archive's file isn't what its record says"));
         }
-        let data = Data::new(file, Some(record.length), self.mode);
-        let chunks = Chunks::new(record.length, record.chunks.clone(), false);
-        let visitors = Arc::default();
-        Ok(Arc::new(Archive::new(record, slot.bytes, Arc::new(data), chunks, visitors, Arc::clone(self))))
+        let length = Some(record.length);
+        Ok(Arc::new(self.made(record, file, length, Life::of_whole())))
     }
 
-    pub(super) fn draft(self: &Arc<Self>, key: Key, length: Option<u64>) -> Result<Draft, Error> {
-        let trial = self.disk.trial();
-        let fail = |reason| Error::io("begin", reason);
-        let id = self.files().new_name().map_err(fail)?;
-        let path = match length {
-            Some(length) if length >= NOTED_FROM => self.layout.partial_zip(key, id),
-            _ => self.layout.incoming_zip(key, id),
-        };
-        // Before anything is evicted for it: on a disk that takes no file that would be in vain, and can't be undone.
-        let file = self.files().create_new(&path).map_err(fail)?;
-        let reserved = self.reserve(&file, length).inspect_err(|_| drop(self.files().remove(&path)))?;
-        let data = Data::new(file, length, self.mode);
-        Ok(Draft::new(key, id, length, data, (path, self.files().clone()), reserved, trial))
-    }
-
-    /// Room for a draft's bytes, in the budget and, if it is known how many they are, on the disk.
-    fn reserve(self: &Arc<Self>, file: &File, length: Option<u64>) -> Result<Reservation, Error> {
-        let reservation = Reservation::take(self, length)?;
-        if let Some(length) = length {
-            self.files().allocate(file, length).map_err(|reason| Error::io("begin", reason))?;
+    /// Puts a chunk that was fetched again in the place of one that was unsound, if it is the right one. Until it is
+    /// there its bit isn't set, so that nobody is handed half of it. Blocks.
+    pub(super) fn repair(&self, archive: &Archive, chunk: u64, bytes: &[u8]) -> io::Result<bool> {
+        if !archive.is_chunk(chunk, bytes) {
+            return Ok(false);
         }
-        Ok(reservation)
-    }
-
-    /// Brings a draft and its record to the disk, still out of sight.
-    pub(super) fn seal(&self, draft: &Draft, encoded: &[u8]) -> Result<(), Error> {
-        let io = |reason| Error::io("sync", reason);
-        self.layout.make_shard(draft.key()).map_err(io)?;
-        self.files().sync(draft.data().file()).map_err(io)?;
-        let path = self.layout.incoming_rec(draft.key(), draft.id());
-        let record = self.files().create_new(&path).map_err(io)?;
-        let written = self.files().write_at(&record, encoded, 0).and_then(|()| self.files().sync(&record));
-        written.map_err(|reason| {
-            let _ = self.files().remove(&path);
-            io(reason)
-        })
-    }
-
-    /// Renames the archive, then its record, which is the commit; then it can be found.
-    pub(super) fn publish(
-        self: &Arc<Self>,
-        draft: &Draft,
-        record: &Record,
-        overhead: u64,
-        now: u64,
-    ) -> io::Result<(Arc<Archive>, Option<Slot>)> {
-        let (key, id) = (draft.key(), draft.id());
-        // Whoever looks at the files meanwhile may find half of it.
-        self.shelf.lock().unchecked.comes(id);
-        if let Err(error) = self.bring_in(draft.path(), key, id) {
-            self.shelf.lock().unchecked.came(id);
-            return Err(error);
+        let (at, length) = (archive.chunks().bytes(chunk).start, to_u64(bytes.len()));
+        if archive.is_whole() {
+            // Its own descriptor can't write.
+            let file = self.files().open(&self.layout.zip(archive.key(), archive.id()))?;
+            self.fitting(length, || self.files().write_at(&file, bytes, at))?;
+            self.files().sync(&file)?;
+        } else {
+            self.fitting(length, || self.files().write_at(archive.data().file(), bytes, at))?;
         }
-        let bytes = record.length.saturating_add(overhead);
-        let (data, visitors) = (Arc::clone(draft.data()), Arc::clone(draft.visitors()));
-        let chunks = Chunks::new(record.length, record.chunks.clone(), true);
-        let archive = Arc::new(Archive::new(record.clone(), bytes, data, chunks, visitors, Arc::clone(self)));
-        let slot = Slot { id, bytes, filled_at: record.filled_at, used_at: now, marks: record.facts.marks() };
-        draft.reservation().lock().keep(bytes);
-        let mut shelved = self.shelf.lock();
-        let replaced = shelved.shelf.place(key, slot);
-        shelved.unchecked.handle(key);
-        shelved.unchecked.came(id);
-        shelved.open.insert(id, Arc::downgrade(&archive));
-        let leaving = replaced.and_then(|slot| shelved.leave(slot));
-        drop(shelved);
-        drop(leaving);
-        self.index.put(key, slot);
-        Ok((archive, replaced))
+        archive.sound(chunk).map(|_| true).map_err(io::Error::other)
     }
 
-    fn bring_in(&self, from: &Path, key: Key, id: ArchiveId) -> io::Result<()> {
-        let zip = self.layout.zip(key, id);
-        let rec = self.layout.incoming_rec(key, id);
-        let files = self.files();
-        let renamed = files.rename(from, &zip).and_then(|()| files.rename(&rec, &self.layout.rec(key, id)));
-        renamed.inspect_err(|_| {
-            // Without its record it is no archive, and nothing counts its bytes any more.
-            for path in [&rec, &zip] {
-                let _ = files.remove(path);
-            }
-        })
+    /// The way to change what is on the disk.
+    pub(super) fn files(&self) -> &Arc<dyn Files> {
+        &self.layout.files
     }
 
-    /// Writes the right bytes over wrong ones in an archive's file, and sees to it that they stay. Blocks.
-    pub(super) fn mend(&self, key: Key, id: ArchiveId, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = self.files().open(&self.layout.zip(key, id))?;
-        self.files().write_at(&file, bytes, at)?;
-        self.files().sync(&file)
-    }
-
-    pub(super) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Slot> {
+    pub(super) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<StoredMeta> {
         let mut shelved = self.shelf.lock();
         let slot = shelved.shelf.remove(key, id)?;
         shelved.unchecked.handle(key);
         let leaving = shelved.leave(slot);
         drop(shelved);
         drop(leaving);
-        self.let_go(key);
         self.index.remove(key);
         Some(slot)
     }
@@ -242,14 +181,13 @@ impl Shared {
     /// Evicts what `choose` takes off the shelf, given which archives are in use. Returns how many that were. Blocks.
     pub(super) fn evict<E>(
         &self,
-        choose: impl FnOnce(&mut Shelf, &dyn Fn(ArchiveId) -> bool) -> Result<Vec<(Key, Slot)>, E>,
+        choose: impl FnOnce(&mut SizedLru, &dyn Fn(ArchiveId) -> bool) -> Result<Vec<(Key, StoredMeta)>, E>,
     ) -> Result<usize, E> {
         // The lock is let go of before what leaves is dropped.
         let Evicted { victims, leaving } = self.shelf.lock().evict(choose)?;
         drop(leaving);
         let evicted = victims.len();
         for (key, slot) in victims {
-            self.let_go(key);
             self.index.remove(key);
             self.unlink(key, Some(slot));
         }
@@ -262,27 +200,29 @@ impl Shared {
         if self.limits.min_free == 0 {
             return 0;
         }
-        let free = rustix::fs::statvfs(self.layout.archives())
-            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let wanted = bytes.saturating_add(self.limits.min_free);
-        free.map_or(0, |free| wanted.saturating_sub(free))
+        self.disk_free().map_or(0, |free| wanted.saturating_sub(free))
     }
 
-    /// Closes an archive that has left, at once: the cache by itself would wait for its next use.
-    pub(super) fn let_go(&self, key: Key) {
-        self.hot.invalidate(&key);
-        self.hot.run_pending_tasks();
+    /// Bytes that the file system has left for us.
+    pub(super) fn disk_free(&self) -> io::Result<u64> {
+        let disk = self.layout.reach().free(&self.layout.archives())?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Unlinks an archive's files, record first: without one, an archive is none.
-    pub(super) fn unlink(&self, key: Key, slot: Option<Slot>) {
+    pub(super) fn unlink(&self, key: Key, slot: Option<StoredMeta>) {
         let is_sparse = slot.is_some_and(|slot| self.shelf.lock().partial.remove(&slot.id));
         if let Some(slot) = slot.filter(|_| is_sparse) {
             return self.remove_partial(key, slot.id);
         }
-        for path in
-            slot.iter().flat_map(|slot| [self.layout.rec(key, slot.id), self.layout.zip(key, slot.id)])
-        {
+        if let Some(slot) = slot {
+            self.remove_files(key, slot.id);
+        }
+    }
+
+    pub(super) fn remove_files(&self, key: Key, id: ArchiveId) {
+        for path in [self.layout.rec(key, id), self.layout.zip(key, id)] {
             if let Err(error) = self.files().remove(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {
@@ -292,7 +232,7 @@ impl Shared {
     }
 
     pub(super) fn sweep(&self) {
-        self.shelf.lock().open.retain(|_, archive| archive.strong_count() > 0);
+        self.shelf.lock().open.sweep();
         self.note_uses();
     }
 

@@ -15,19 +15,17 @@ mod pass;
 mod share;
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use share::Share;
 
-use super::layout;
+use super::Store;
 use super::record::BadRecord;
 use super::verify::{Damage, Paths, Subject};
-use super::{Archive, Store};
-use crate::key::{ArchiveId, Key};
-use crate::num::to_u64;
+use crate::base::key::{ArchiveId, Key};
+use crate::base::num::to_u64;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Mend;
 use pass::Pass;
@@ -37,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// One going over all archives after the other.
 #[derive(Debug)]
-pub struct Scrub {
+pub(crate) struct Scrub {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     share: Share,
@@ -61,20 +59,21 @@ struct Current {
 
 impl Scrub {
     /// Goes on where the last one on this store stopped. Blocks.
-    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, share: Share) -> Self {
+    pub(crate) fn new(store: Arc<Store>, metrics: Arc<Metrics>, share: Share) -> Self {
         let now = store.clock.now().unix_seconds();
-        let noted = fs::read_to_string(store.shared.layout.scrub()).ok();
+        let noted = store.shared.layout.reach().read(&store.shared.layout.scrub()).ok();
+        let noted = noted.and_then(|bytes| String::from_utf8(bytes).ok());
         let pass = noted.and_then(|text| Pass::parse(&text)).unwrap_or_else(|| Pass::begun(now));
         Self { store, metrics, share, pass, queue: VecDeque::new(), current: None, buffer: Vec::new() }
     }
 
     /// Steps for as long as it is polled, at its share of the time. Ends at once if that is nothing, or with a panic.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let (clock, share) = (self.store.clock.clone(), self.share);
         let mut scrub = self;
         while !share.is_none() {
             let begun = clock.now();
-            let stepped = crate::rt::blocking(move || {
+            let stepped = crate::base::rt::blocking(move || {
                 let more = scrub.step();
                 (scrub, more)
             });
@@ -94,7 +93,7 @@ impl Scrub {
     }
 
     /// Reads one chunk, or looks for the next archive. Whether there is more to do before the next pass is due. Blocks.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         if let Some(current) = self.current.take() {
             self.current = self.compare(current);
             return true;
@@ -106,8 +105,9 @@ impl Scrub {
         let Some(shard) = self.pass.next(self.store.clock.now().unix_seconds()) else {
             return false;
         };
+        let layout = &self.store.shared.layout;
         // A shard that isn't there has no archives yet.
-        let listed = layout::list(&self.store.shared.layout.shard_at(shard)).unwrap_or_default();
+        let listed = layout.list(&layout.shard_at(shard)).unwrap_or_default();
         self.queue = listed.into_keys().collect();
         // An empty shard costs as little to list again.
         if !self.queue.is_empty() || self.pass.is_over() {
@@ -118,11 +118,12 @@ impl Scrub {
 
     /// Opens an archive that is due; one that was filled in this pass was compared while it was written.
     fn begin(&self, key: Key, id: ArchiveId) -> Option<Current> {
-        let slot = self.store.shared.shelf.lock().shelf.find(key).filter(|slot| slot.id == id)?;
+        let slot = self.store.shared.shelf.lock().shelf.get(key).filter(|slot| slot.id == id)?;
         if !self.pass.includes(slot.filled_at) {
             return None;
         }
-        match Subject::open(&Paths::whole(&self.store.shared.layout, key, id)) {
+        let layout = &self.store.shared.layout;
+        match Subject::open(layout, &Paths::whole(layout, key, id)) {
             Ok(subject) => {
                 pages::read_no_more_than_asked(subject.file());
                 Some(Current { key, id, subject, next: 0, damaged: false })
@@ -162,9 +163,9 @@ impl Scrub {
     /// Whoever reads this chunk next has to compare it.
     fn is_damaged(&self, current: &Current, why: &Damage) {
         self.metrics.mend(Mend::Found);
-        let open = self.store.shared.shelf.lock().open.get(&current.id).and_then(Weak::upgrade);
+        let open = self.store.shared.shelf.lock().open.get(current.id);
         if let Some(open) = open {
-            Archive::chunks(&open).doubt(to_u64(current.next));
+            open.chunks().doubt(to_u64(current.next));
         }
         if !current.damaged {
             let (key, archive) = (current.key, current.id);

@@ -4,21 +4,21 @@
 //! the checksum of each chunk that the record says is here. Nothing is changed unless that is asked for, and then what is damaged is removed, as a start
 //! would remove what it can't adopt: the next download fetches it anew.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::chunks::is_sound;
 use super::files::Plain;
-use super::layout::{self, Archives, Found, Layout};
+use super::layout::{Archives, Found, Layout, SHARDS};
 use super::lock;
+use super::object::chunks::is_sound;
 use super::record::{BadRecord, CHUNK, Record};
 use super::{Error, Settings};
-use crate::key::{ArchiveId, Key};
-use crate::num::{to_u64, to_usize};
+use crate::base::key::{ArchiveId, Key};
+use crate::base::num::{to_u64, to_usize};
 
 /// Why an archive isn't what it was.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub struct Step {
     pub bytes: u64,
 }
 
-/// Looks at all archives of an instance in a directory that no larder uses. `repair`: damaged ones are removed. `each` is
+/// Looks at all archives of an instance in a directory that is there and that no larder uses. `repair`: damaged ones are removed. `each` is
 /// told after every archive. Blocks.
 pub fn verify(
     settings: &Settings,
@@ -91,14 +91,14 @@ pub fn verify(
     repair: bool,
     mut each: impl FnMut(Step),
 ) -> Result<Verified, Error> {
-    let _lock = lock::own(&settings.dir)?;
+    let lock = lock::own_existing(&settings.dir)?;
     let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
-    let layout = Layout::create(&settings.dir, instance, Arc::new(Plain)).map_err(fail)?;
+    let layout = Layout::create(instance, Arc::new(Plain(lock.reach.clone()))).map_err(fail)?;
     let archives = list(&layout).map_err(fail)?;
     let of = to_u64(archives.len());
     let (mut verified, mut buffer) = (Verified::default(), Vec::new());
     for (archives, (paths, found)) in (1..).zip(archives) {
-        match examine(&paths, found, &mut buffer) {
+        match examine(&layout, &paths, found, &mut buffer) {
             Ok(compared) => {
                 verified.sound += 1;
                 verified.bytes = verified.bytes.saturating_add(compared);
@@ -118,22 +118,22 @@ pub fn verify(
 /// the two, and its next start sweeps.
 fn list(layout: &Layout) -> io::Result<Vec<(Paths, Found)>> {
     let mut whole = Archives::new();
-    for shard in fs::read_dir(layout.archives())? {
-        whole.extend(layout::list(&shard?.path())?);
+    for shard in 0..SHARDS {
+        whole.extend(layout.list(&layout.shard_at(shard))?);
     }
-    let sparse = layout::list(&layout.partial())?.into_iter().filter(|(_, found)| found.both());
+    let sparse = layout.list(&layout.partial())?.into_iter().filter(|(_, found)| found.both());
     let whole = whole.into_iter().map(|((key, id), found)| (Paths::whole(layout, key, id), found));
     Ok(whole.chain(sparse.map(|((key, id), found)| (Paths::sparse(layout, key, id), found))).collect())
 }
 
 /// Compares an archive with its record; returns how many bytes were.
-fn examine(paths: &Paths, found: Found, buffer: &mut Vec<u8>) -> Result<u64, Damage> {
+fn examine(layout: &Layout, paths: &Paths, found: Found, buffer: &mut Vec<u8>) -> Result<u64, Damage> {
     match (found.zip, found.rec) {
         (true, true) => {}
         (true, false) => return Err(Damage::Missing("the record")),
         _ => return Err(Damage::Missing("the archive")),
     }
-    let subject = Subject::open(paths)?;
+    let subject = Subject::open(layout, paths)?;
     let mut compared = 0;
     for chunk in (0..subject.chunks()).filter(|chunk| subject.has(*chunk)) {
         subject.compare(chunk, buffer)?;
@@ -171,12 +171,12 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Opens an archive of the right length beside a record that is its own.
-    pub(super) fn open(paths: &Paths) -> Result<Self, Damage> {
-        let record = Record::decode(&fs::read(&paths.rec)?)?;
+    pub(super) fn open(layout: &Layout, paths: &Paths) -> Result<Self, Damage> {
+        let record = Record::decode(&layout.reach().read(&paths.rec)?)?;
         if record.key != paths.key || record.id != paths.id {
             return Err(Damage::Foreign);
         }
-        let file = File::open(&paths.zip)?;
+        let file = layout.reach().file(&paths.zip)?;
         let length = file.metadata()?.len();
         if length != record.length {
             return Err(Damage::Length { found: length, recorded: record.length });

@@ -1,8 +1,9 @@
 //! Log lines on standard error: text for people, JSON for machines, never waited for.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::SystemTime;
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -35,7 +36,8 @@ pub enum Format {
 
 impl Format {
     /// Each format and its name in the configuration.
-    pub const NAMES: &[(&str, Self)] = &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+    pub(crate) const NAMES: &[(&str, Self)] =
+        &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
 
     fn is_json(self, terminal: bool) -> bool {
         match self {
@@ -63,7 +65,7 @@ pub enum Level {
 
 impl Level {
     /// Each level and its name in the configuration.
-    pub const NAMES: &[(&str, Self)] = &[
+    pub(crate) const NAMES: &[(&str, Self)] = &[
         ("error", Self::Error),
         ("warn", Self::Warn),
         ("info", Self::Info),
@@ -93,56 +95,53 @@ pub enum Error {
     Thread(#[source] io::Error),
 }
 
-/// Keeps logging alive; dropping it writes what waits and says how many lines were lost.
+/// Keeps logging alive; dropping it writes what waits, for as long as that is read.
 #[derive(Debug)]
-pub struct Guard {
-    worker: Worker,
-    json: bool,
+pub(crate) struct Guard {
+    /// Ends when it is dropped.
+    _worker: Worker,
     dial: Dial,
 }
 
-/// Changes the level while lines are written.
+/// Changes the level while lines are written, and says where those that aren't are counted.
 #[derive(Debug, Clone)]
-pub struct Dial(reload::Handle<Targets, Registry>);
+pub struct Dial {
+    level: reload::Handle<Targets, Registry>,
+    lines: Option<Lines>,
+}
 
 impl Dial {
     /// The least important lines written from now on.
-    pub fn set(&self, level: Level) {
+    pub(crate) fn set(&self, level: Level) {
         // It fails without a subscriber, and then there is nothing to set.
-        let _ = self.0.reload(targets(level));
+        let _ = self.level.reload(targets(level));
+    }
+
+    /// Counts there the lines that standard error was too slow for, or refused, those so far included.
+    pub(crate) fn count_lost(&self, counter: Counter) {
+        if let Some(lines) = &self.lines {
+            lines.count_into(counter);
+        }
     }
 }
 
 impl Guard {
     /// What changes the level.
-    pub fn dial(&self) -> Dial {
+    pub(crate) fn dial(&self) -> Dial {
         self.dial.clone()
-    }
-
-    /// Lines dropped so far because standard error was too slow.
-    pub fn lost_lines(&self) -> usize {
-        self.worker.lost()
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.worker.finish();
-        if let Some(line) = farewell(self.lost_lines(), self.json, SystemTime::now()) {
-            // Nobody is left to hear of a failure.
-            let _ = writeln!(io::stderr(), "{line}");
-        }
     }
 }
 
 /// Sends the whole process's log lines to standard error until the guard is dropped.
-pub fn init(settings: &Settings) -> Result<Guard, Error> {
+pub(crate) fn init(settings: Settings) -> Result<Guard, Error> {
     let terminal = io::stderr().is_terminal();
     let json = settings.format.is_json(terminal);
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let (lines, worker) = Lines::start(io::stderr()).map_err(Error::Thread)?;
-    let (subscriber, dial) = subscriber(json, settings.level, colour, lines);
-    let guard = Guard { worker, json, dial };
+    let notice = move |lost| notice(lost, json, SystemTime::now());
+    let (lines, worker) = Lines::start(io::stderr(), notice).map_err(Error::Thread)?;
+    let (subscriber, mut dial) = subscriber(json, settings.level, colour, lines.clone());
+    dial.lines = Some(lines);
+    let guard = Guard { _worker: worker, dial };
     subscriber.try_init().map_err(Error::Taken)?;
     Ok(guard)
 }
@@ -157,7 +156,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(targets(level));
-    let (registry, dial) = (tracing_subscriber::registry().with(filter), Dial(handle));
+    let (registry, dial) = (tracing_subscriber::registry().with(filter), Dial { level: handle, lines: None });
     let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
     if json {
         let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
@@ -173,20 +172,22 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_target("larder", ours).with_default(ours.min(LevelFilter::WARN))
 }
 
-fn farewell(lost: usize, json: bool, now: SystemTime) -> Option<String> {
-    match (lost, json) {
-        (0, _) => None,
-        (lost, true) => Some(format!(
-            r#"{{"timestamp":"{}","level":"WARN","message":"log lines were lost: standard error was too slow","lines":{lost},"target":"larder::telemetry::log"}}"#,
-            humantime::format_rfc3339_micros(now),
-        )),
-        (lost, false) => Some(format!("larder: {lost} log lines were lost: standard error was too slow")),
+/// The line about lines that were dropped, as the formatter in use would write it.
+fn notice(lost: u64, json: bool, now: SystemTime) -> String {
+    let now = humantime::format_rfc3339_micros(now);
+    if json {
+        format!(
+            r#"{{"timestamp":"{now}","level":"WARN","message":"log lines were lost: standard error was too slow","lines":{lost},"target":"larder::telemetry::log"}}"#
+        )
+    } else {
+        format!("{now}  WARN larder::telemetry::log: {lost} log lines were lost: standard error was too slow")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::sync::{Arc, Mutex, PoisonError};
     use std::time::UNIX_EPOCH;
 
@@ -279,9 +280,9 @@ mod tests {
 
     #[test]
     fn lost_lines_are_reported_in_the_format_in_use() {
-        assert_eq!(farewell(0, true, UNIX_EPOCH), None);
-        assert!(farewell(3, false, UNIX_EPOCH).is_some_and(|line| line.contains("3 log lines")));
-        let line: serde_json::Value = serde_json::from_str(&farewell(3, true, UNIX_EPOCH).unwrap()).unwrap();
+        let text = notice(3, false, UNIX_EPOCH);
+        assert!(text.contains("3 log lines") && text.lines().count() == 1);
+        let line: serde_json::Value = serde_json::from_str(&notice(3, true, UNIX_EPOCH)).unwrap();
         assert_eq!((&line["lines"], &line["timestamp"]), (&3.into(), &"1970-01-01T00:00:00.000000Z".into()));
     }
 }

@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use super::labels::{Cut, Fill, From, Grant, Mend, Probe, Resume, Route, Unstored};
+pub use super::labels::{BodySource, FillLabel, GrantLabel, ProbeLabel, RouteLabel};
+pub(crate) use super::labels::{CutLabel, Mend, Resume, Unstored};
 use super::outcome::Outcome;
 
 /// Sizes that are read when metrics are asked for.
@@ -34,26 +35,33 @@ pub struct Sizes {
     pub grants: u64,
     /// Fills under way.
     pub fills: u64,
+    /// Bytes of memory that answers under way hold.
+    pub held: u64,
+    /// Bytes that they may.
+    pub memory: u64,
+    /// Requests and answers that found no room for longer than anybody waits.
+    pub crowded: u64,
 }
 
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: Vec<(Route, Counters<Outcome>)>,
-    seconds: Vec<(Route, Histogram, Histogram)>,
-    served: Counters<From>,
+    requests: Vec<(RouteLabel, Counters<Outcome>)>,
+    seconds: Vec<(RouteLabel, Histogram, Histogram)>,
+    served: Counters<BodySource>,
     fetched: Counter,
-    fills: Counters<Fill>,
+    fills: Counters<FillLabel>,
     unstored: Counters<Unstored>,
     mends: Counters<Mend>,
     resumes: Counters<Resume>,
     scrubbed: Counter,
-    probes: Counters<Probe>,
-    grants: Counters<Grant>,
+    unpacked: Counter,
+    probes: Counters<ProbeLabel>,
+    grants: Counters<GrantLabel>,
     upstream_errors: Family<Labels, Counter>,
     malformed: Counter,
-    cuts: Counters<Cut>,
+    cuts: Counters<CutLabel>,
     evictions: Counter,
     /// Connections open now.
     pub connections: Gauge,
@@ -61,7 +69,10 @@ pub struct Metrics {
     pub upgrades: Gauge,
     /// Requests to GitLab that were sent once more.
     pub retries: Counter,
-    sizes: [Gauge; 7],
+    /// Log lines that nobody will read.
+    pub log_lines_dropped: Counter,
+    crowded: Counter,
+    sizes: [Gauge; 9],
 }
 
 impl Default for Metrics {
@@ -82,6 +93,9 @@ impl Default for Metrics {
         let scrubbed = Counter::default();
         let help = "Bytes of stored archives compared again";
         registry.register_with_unit("scrubbed", help, Unit::Bytes, scrubbed.clone());
+        let unpacked = Counter::default();
+        let help = "Bytes unpacked from archives, for clients and to find out whether an archive is right";
+        registry.register_with_unit("unpacked", help, Unit::Bytes, unpacked.clone());
         let probes = family(&mut registry, "probes", "Questions to GitLab about access by result");
         let grants = family(&mut registry, "grants", "Admissions by how they were had");
         let upstream_errors =
@@ -91,6 +105,9 @@ impl Default for Metrics {
         let cuts = family(&mut registry, "connections_cut", "Client connections cut off by reason");
         let evictions = Counter::default();
         registry.register("evictions", "Archives that made room for others", evictions.clone());
+        let crowded = Counter::default();
+        let help = "Answers that weren't begun, or broke off, as there was no memory for them";
+        registry.register("answers_without_memory", help, crowded.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open now", connections.clone());
         let upgrades = Gauge::default();
@@ -98,36 +115,42 @@ impl Default for Metrics {
         let retries = Counter::default();
         let help = "Requests sent once more, as a kept connection to GitLab had closed or GitLab refused them unseen";
         registry.register("upstream_retries", help, retries.clone());
-        let outcomes = |route: Route| {
+        let log_lines_dropped = Counter::default();
+        let help = "Log lines dropped, as standard error was read too slowly or refused them";
+        registry.register("log_lines_dropped", help, log_lines_dropped.clone());
+        let outcomes = |route: RouteLabel| {
             Counters::of(&requests, &Outcome::ALL, |outcome| {
                 vec![("route", route.as_str()), ("outcome", outcome.as_str())]
             })
         };
-        let by_route = |family: &Family<Labels, Histogram, fn() -> Histogram>, route: Route| {
+        let by_route = |family: &Family<Labels, Histogram, fn() -> Histogram>, route: RouteLabel| {
             family.get_or_create(&vec![("route", route.as_str())]).clone()
         };
         Self {
-            requests: Route::ALL.iter().map(|route| (*route, outcomes(*route))).collect(),
-            seconds: Route::ALL
+            requests: RouteLabel::ALL.iter().map(|route| (*route, outcomes(*route))).collect(),
+            seconds: RouteLabel::ALL
                 .iter()
                 .map(|route| (*route, by_route(&head, *route), by_route(&whole, *route)))
                 .collect(),
-            served: Counters::of(&served, &From::ALL, |from| vec![("source", from.as_str())]),
+            served: Counters::of(&served, &BodySource::ALL, |from| vec![("source", from.as_str())]),
             fetched,
-            fills: Counters::of(&fills, &Fill::ALL, |fill| vec![("result", fill.as_str())]),
+            fills: Counters::of(&fills, &FillLabel::ALL, |fill| vec![("result", fill.as_str())]),
             unstored: Counters::of(&unstored, &Unstored::ALL, |why| vec![("reason", why.as_str())]),
             mends: Counters::of(&mends, &Mend::ALL, |mend| vec![("result", mend.as_str())]),
             resumes: Counters::of(&resumes, &Resume::ALL, |resume| vec![("result", resume.as_str())]),
             scrubbed,
-            probes: Counters::of(&probes, &Probe::ALL, |probe| vec![("result", probe.as_str())]),
-            grants: Counters::of(&grants, &Grant::ALL, |grant| vec![("result", grant.as_str())]),
+            unpacked,
+            probes: Counters::of(&probes, &ProbeLabel::ALL, |probe| vec![("result", probe.as_str())]),
+            grants: Counters::of(&grants, &GrantLabel::ALL, |grant| vec![("result", grant.as_str())]),
             upstream_errors,
             malformed,
-            cuts: Counters::of(&cuts, &Cut::ALL, |why| vec![("why", why.as_str())]),
+            cuts: Counters::of(&cuts, &CutLabel::ALL, |why| vec![("why", why.as_str())]),
             evictions,
             connections,
             upgrades,
             retries,
+            log_lines_dropped,
+            crowded,
             sizes: sizes(&mut registry),
             registry,
         }
@@ -171,7 +194,7 @@ fn histograms(
     family
 }
 
-fn sizes(registry: &mut Registry) -> [Gauge; 7] {
+fn sizes(registry: &mut Registry) -> [Gauge; 9] {
     [
         ("store_archives", "Archives in the store"),
         ("store_size_bytes", "Bytes taken of the store's budget"),
@@ -180,6 +203,8 @@ fn sizes(registry: &mut Registry) -> [Gauge; 7] {
         ("store_writable", "1 unless the disk refused the last archive that was tried"),
         ("grants_remembered", "Grants remembered now"),
         ("fills_running", "Fills under way now"),
+        ("memory_held_bytes", "Memory that answers under way hold now"),
+        ("memory_budget_bytes", "Memory that answers under way may hold"),
     ]
     .map(|(name, help)| {
         let gauge = Gauge::default();
@@ -190,7 +215,7 @@ fn sizes(registry: &mut Registry) -> [Gauge; 7] {
 
 impl Metrics {
     /// A request has been answered to its last byte, or has ended otherwise.
-    pub fn request(&self, route: Route, outcome: Outcome, head: Duration, whole: Duration) {
+    pub fn request(&self, route: RouteLabel, outcome: Outcome, head: Duration, whole: Duration) {
         if let Some((_, outcomes)) = self.requests.iter().find(|(other, _)| *other == route) {
             outcomes.add(outcome, 1);
         }
@@ -201,7 +226,7 @@ impl Metrics {
     }
 
     /// Body bytes have been handed to a client's connection.
-    pub fn served(&self, from: From, bytes: u64) {
+    pub fn served(&self, from: BodySource, bytes: u64) {
         self.served.add(from, bytes);
     }
 
@@ -211,37 +236,42 @@ impl Metrics {
     }
 
     /// A fill has ended.
-    pub fn fill(&self, result: Fill) {
+    pub fn fill(&self, result: FillLabel) {
         self.fills.add(result, 1);
     }
 
     /// An archive isn't stored.
-    pub fn unstored(&self, why: Unstored) {
+    pub(crate) fn unstored(&self, why: Unstored) {
         self.unstored.add(why, 1);
     }
 
     /// A chunk was found damaged.
-    pub fn mend(&self, result: Mend) {
+    pub(crate) fn mend(&self, result: Mend) {
         self.mends.add(result, 1);
     }
 
     /// A transfer broke off.
-    pub fn resume(&self, result: Resume) {
+    pub(crate) fn resume(&self, result: Resume) {
         self.resumes.add(result, 1);
     }
 
     /// Bytes of a stored archive were compared again.
-    pub fn scrubbed(&self, bytes: u64) {
+    pub(crate) fn scrubbed(&self, bytes: u64) {
         self.scrubbed.inc_by(bytes);
     }
 
+    /// Bytes were unpacked from an archive.
+    pub(crate) fn unpacked(&self, bytes: u64) {
+        self.unpacked.inc_by(bytes);
+    }
+
     /// GitLab has been asked about access.
-    pub fn probe(&self, result: Probe) {
+    pub fn probe(&self, result: ProbeLabel) {
         self.probes.add(result, 1);
     }
 
     /// Somebody has been let in.
-    pub fn grant(&self, how: Grant) {
+    pub fn grant(&self, how: GrantLabel) {
         self.grants.add(how, 1);
     }
 
@@ -256,17 +286,19 @@ impl Metrics {
     }
 
     /// A client's connection was cut off.
-    pub fn cut(&self, why: Cut) {
+    pub(crate) fn cut(&self, why: CutLabel) {
         self.cuts.add(why, 1);
     }
 
     /// All metrics in the `OpenMetrics` text format, which Prometheus reads.
     pub fn render(&self, sizes: Sizes) -> String {
         let Sizes { archives, store_bytes, budget_bytes, unchecked, writable, grants, fills, .. } = sizes;
-        let now = [archives, store_bytes, budget_bytes, unchecked, writable.into(), grants, fills];
+        let stored = [archives, store_bytes, budget_bytes, unchecked, writable.into(), grants, fills];
+        let now = stored.into_iter().chain([sizes.held, sizes.memory]);
         for (gauge, value) in self.sizes.iter().zip(now) {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+        self.crowded.inc_by(sizes.crowded.saturating_sub(self.crowded.get()));
         self.evictions.inc_by(sizes.evicted.saturating_sub(self.evictions.get()));
         let mut page = String::new();
         // Writing to a string doesn't fail, and an encoder that does has nothing to say.
@@ -282,12 +314,12 @@ mod tests {
     #[test]
     fn the_page_holds_every_family() {
         let metrics = Metrics::default();
-        metrics.request(Route::JobArchive, Outcome::Hit, Duration::ZERO, Duration::from_millis(2));
-        metrics.served(From::Store, 10);
+        metrics.request(RouteLabel::JobArchive, Outcome::Hit, Duration::ZERO, Duration::from_millis(2));
+        metrics.served(BodySource::Store, 10);
         metrics.fetched(20);
-        metrics.fill(Fill::Stored);
-        metrics.probe(Probe::Yes);
-        metrics.grant(Grant::Asked);
+        metrics.fill(FillLabel::Stored);
+        metrics.probe(ProbeLabel::Yes);
+        metrics.grant(GrantLabel::Asked);
         let page = metrics.render(Sizes { archives: 3, evicted: 2, ..Sizes::default() });
         for line in [
             "larder_requests_total{route=\"job_archive\",outcome=\"hit\"} 1",

@@ -33,7 +33,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Hit,
         Self::Partial,
         Self::Stored,
@@ -50,7 +50,7 @@ impl Outcome {
     ];
 
     /// The outcome's name in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Partial => "partial",
@@ -69,7 +69,7 @@ impl Outcome {
     }
 
     /// The value of `Cache-Status` (RFC 9211). A refusal's is one fixed value, whether the archive is held or not.
-    pub const fn cache_status(self) -> &'static str {
+    pub(crate) const fn cache_status(self) -> &'static str {
         match self {
             Self::Hit => "larder; hit",
             Self::Partial => "larder; fwd=partial; stored",

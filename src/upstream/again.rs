@@ -17,10 +17,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
-use super::body::{self, Body, BoxError};
 use super::error;
-use crate::num::to_u64;
-use crate::pace::TooSlow;
+use super::request_body::{self, Body, BoxError};
+use crate::base::num::to_u64;
+use crate::base::pace::TooSlow;
 
 /// Bytes of a body that are kept until GitLab answers, one frame more at most. What a server hasn't looked at can't be
 /// longer: it is the window that a stream begins with (RFC 9113, 6.9.2), and the one that nginx gives
@@ -29,7 +29,7 @@ pub(super) const KEPT: usize = 64 << 10;
 
 /// What a request is made of again.
 #[derive(Debug)]
-pub(super) struct Copy {
+pub(super) struct ReplayRequest {
     method: Method,
     uri: Uri,
     version: Version,
@@ -39,7 +39,7 @@ pub(super) struct Copy {
     body: Option<Keeping>,
 }
 
-impl Copy {
+impl ReplayRequest {
     /// Splits a request into one that can be sent and what it can be made of again, for as long as no more than `limit`
     /// bytes of its body have been read; 0: until it is begun.
     pub(super) fn of(request: Request<Body>, limit: usize) -> (Request<Body>, Self) {
@@ -77,7 +77,7 @@ impl Copy {
     pub(super) fn request(self) -> Option<Request<Body>> {
         let body = match self.body {
             Some(keeping) => keeping.again()?,
-            None => body::empty(),
+            None => request_body::empty(),
         };
         let mut again = Request::new(body);
         *again.method_mut() = self.method;
@@ -259,7 +259,7 @@ mod tests {
         let lengths = [10_000, 20_000, 40_000, 3];
         let whole = read(request(&lengths)).await;
         for (taken, again) in [(0, true), (1, true), (3, true), (4, false), (5, false)] {
-            let (first, copy) = Copy::of(request(&lengths), KEPT);
+            let (first, copy) = ReplayRequest::of(request(&lengths), KEPT);
             assert!(!copy.is_repeatable());
             let mut first = first.into_body();
             for _ in 0..taken {
@@ -278,18 +278,18 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_limit_a_body_is_whole_again_until_it_is_begun() {
-        let (mut first, copy) = Copy::of(request(&[3]), 0);
+        let (mut first, copy) = ReplayRequest::of(request(&[3]), 0);
         assert_eq!(first.body_mut().size_hint().lower(), 0);
         first.body_mut().frame().await.unwrap().unwrap();
         assert!(copy.request().is_none());
-        let (first, copy) = Copy::of(request(&[3]), 0);
+        let (first, copy) = ReplayRequest::of(request(&[3]), 0);
         drop(first);
         assert_eq!(read(copy.request().unwrap()).await.0, [0; 3]);
     }
 
     #[tokio::test]
     async fn nothing_is_kept_once_there_is_no_other_attempt() {
-        let (first, copy) = Copy::of(request(&[100, 50]), KEPT);
+        let (first, copy) = ReplayRequest::of(request(&[100, 50]), KEPT);
         let mut first = first.into_body();
         first.frame().await.unwrap().unwrap();
         drop(copy);
@@ -301,7 +301,7 @@ mod tests {
     async fn a_body_that_breaks_off_is_lost_and_says_whether_it_was_slow() {
         for (error, slow) in [(BoxError::from(TooSlow), true), (BoxError::from("gone"), false)] {
             let broken = Request::new(Pieces([Err(error)].into()).boxed_unsync());
-            let (first, copy) = Copy::of(broken, KEPT);
+            let (first, copy) = ReplayRequest::of(broken, KEPT);
             assert!(first.into_body().frame().await.unwrap().is_err());
             assert_eq!(copy.was_slow(), slow);
             assert!(copy.request().is_none());

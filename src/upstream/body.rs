@@ -1,6 +1,5 @@
-//! Bodies to and from GitLab.
+//! Bodies from GitLab.
 
-use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,36 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::error::{Error, Kind};
 use super::expect::Permission;
+use super::limit::Place;
 use super::session::Stream;
-
-/// What a body breaks with.
-pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// A request's body on its way to GitLab.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
-
-/// No body.
-pub(super) fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
 
 /// A body that GitLab sends. It fails if it ends before it is whole, or if nothing comes for a while.
 #[derive(Debug)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     inner: Incoming,
     silence: Duration,
     /// Made at the first wait: most bodies are read as fast as they come.
     alarm: Option<Pin<Box<Sleep>>>,
     /// A place among the requests under way, until the body has ended.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     /// Keeps a request's body waiting that GitLab hasn't asked for.
     permission: Option<Permission>,
     /// Its part of a shared connection, until it has ended.
@@ -56,13 +42,15 @@ impl Fetched {
     }
 
     /// The same, holding on to what was taken for its request.
-    pub(super) fn holding(
-        mut self,
-        place: Option<OwnedSemaphorePermit>,
-        permission: Option<Permission>,
-    ) -> Self {
-        self.place = place;
+    pub(super) fn holding(mut self, place: Place, permission: Option<Permission>) -> Self {
+        self.place = Some(place);
         self.permission = permission;
+        self
+    }
+
+    /// The same, allowed to pause for so long.
+    pub(super) const fn silent_for(mut self, silence: Duration) -> Self {
+        self.silence = silence;
         self
     }
 
@@ -109,5 +97,27 @@ impl HttpBody for Fetched {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+impl Fetched {
+    /// A body of these bytes, of which the last `missing` never come.
+    pub(crate) async fn for_test(bytes: &[u8], missing: usize) -> Self {
+        use super::request_body::empty;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        let line = hyper_util::rt::TokioIo::new(near);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(line).await.unwrap();
+        tokio::spawn(connection);
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len()).into_bytes();
+        answer.extend_from_slice(&bytes[..bytes.len() - missing]);
+        tokio::spawn(async move {
+            let mut asked = [0; 1024];
+            let _ = far.read(&mut asked).await;
+            far.write_all(&answer).await
+        });
+        let answer = sender.send_request(http::Request::new(empty())).await.unwrap();
+        Self::new(answer.into_body(), Duration::from_secs(60))
     }
 }

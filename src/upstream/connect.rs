@@ -13,14 +13,15 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::body::BoxError;
 use super::egress::{self, Egress, Via};
-use super::resolve::Resolver;
+use super::request_body::BoxError;
+use super::resolve::{self, Guard, Resolver};
 
 /// What is known of a connection beside its stream: whether an answer has come over it, and whether it is gone.
 #[derive(Debug, Clone)]
@@ -42,10 +43,13 @@ impl Known {
 
     /// A request goes over it. One that comes after another finds it used, for the pool gives a connection away again only
     /// when an answer has come; that the answer's own mark follows at some time after that doesn't matter then.
-    pub(super) fn take(&self) {
-        if self.0.taken.swap(true, Ordering::Relaxed) {
+    /// Whether it is the first.
+    pub(super) fn take(&self) -> bool {
+        let taken = self.0.taken.swap(true, Ordering::Relaxed);
+        if taken {
             self.mark_used();
         }
+        !taken
     }
 
     /// An answer has come.
@@ -55,6 +59,11 @@ impl Known {
 
     pub(super) fn is_used(&self) -> bool {
         self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is gone.
+    pub(super) fn has_gone(&self) -> bool {
+        self.0.open.has_changed().is_err()
     }
 
     /// Ready once the connection is gone.
@@ -71,6 +80,9 @@ pub(super) struct Dial {
     /// To the proxy, whose name the operator gave and nobody else.
     unguarded: HttpConnector<Resolver>,
     egress: Egress,
+    guard: Option<Guard>,
+    /// Bytes that are read at once, at the most: hyper's own bound is that of a head.
+    most: u64,
 }
 
 impl Dial {
@@ -78,8 +90,10 @@ impl Dial {
         direct: HttpConnector<Resolver>,
         unguarded: HttpConnector<Resolver>,
         egress: Egress,
+        guard: Option<Guard>,
+        most: u64,
     ) -> Self {
-        Self { direct, unguarded, egress }
+        Self { direct, unguarded, egress, guard, most }
     }
 }
 
@@ -93,16 +107,25 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
+        if self.guard.is_some() && resolve::is_refused(&to) {
+            return Box::pin(async { Err(resolve::forbidden().into()) });
+        }
         let Some(Via { proxy, credentials }) = self.egress.of(&to) else {
-            let dialling = self.direct.call(to);
-            return Box::pin(async move { Ok(Line::new(dialling.await?)) });
+            let (dialling, most) = (self.direct.call(to), self.most);
+            return Box::pin(async move { Ok(Line::new(dialling.await?, most)) });
         };
         let mut tunnel = Tunnel::new(proxy, self.unguarded.clone());
         if let Some(credentials) = credentials {
             tunnel = tunnel.with_auth(credentials);
         }
-        let tunnelling = tunnel.call(egress::with_port(to));
-        Box::pin(async move { Ok(Line::new(tunnelling.await?)) })
+        let (guard, most) = (self.guard, self.most);
+        let tunnelling = tunnel.call(egress::with_port(to.clone()));
+        Box::pin(async move {
+            if let Some(guard) = guard {
+                guard.look_up(&to).await?;
+            }
+            Ok(Line::new(tunnelling.await?, most))
+        })
     }
 }
 
@@ -113,7 +136,7 @@ const LINGER: Duration = Duration::from_secs(30);
 /// A connection, marked once it is used.
 #[derive(Debug)]
 pub(super) struct Line {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Sipped>,
     known: Known,
     _open: watch::Sender<()>,
     /// It has been reset; what is written goes nowhere, until then.
@@ -121,7 +144,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(stream: TokioIo<TcpStream>) -> Self {
+    fn new(stream: TokioIo<TcpStream>, most: u64) -> Self {
+        let stream = TokioIo::new(Sipped { stream: stream.into_inner(), most });
         let (sender, open) = watch::channel(());
         let known =
             Known(Arc::new(State { taken: AtomicBool::new(false), used: AtomicBool::new(false), open }));
@@ -140,13 +164,57 @@ impl Line {
     }
 }
 
+/// A stream of which no more than so many bytes are read at once.
+#[derive(Debug)]
+struct Sipped {
+    stream: TcpStream,
+    most: u64,
+}
+
+impl AsyncRead for Sipped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = self.most;
+        Pin::new(&mut (&mut self.stream).take(most)).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Sipped {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 fn is_reset(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 impl Connection for Line {
     fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.known.clone())
+        self.stream.inner().stream.connected().extra(self.known.clone())
     }
 }
 
@@ -198,7 +266,7 @@ mod tests {
     async fn a_connection_is_known_to_be_gone_once_it_is() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let line = Line::new(TokioIo::new(stream));
+        let line = Line::new(TokioIo::new(stream), 1);
         let mut extensions = Extensions::new();
         line.connected().get_extras(&mut extensions);
         let known = Known::of(&mut extensions).unwrap();

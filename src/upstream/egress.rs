@@ -1,7 +1,6 @@
 //! The way out: straight, or through a proxy that makes tunnels.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::origin::Origin;
+use crate::gitlab::grant::storage::special::Host;
+use crate::gitlab::urls::Origin;
 
 /// What the operator decides about the way out.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +29,10 @@ pub struct ProxySettings {
     path = path.display()
 )]
 pub struct ProxyError {
-    path: PathBuf,
-    reason: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, without a word of its contents.
+    pub reason: String,
 }
 
 /// Which way a connection takes.
@@ -66,6 +68,11 @@ impl Egress {
     }
 }
 
+/// Whether a file holds credentials for a proxy.
+pub(super) fn check_file(path: &Path) -> Result<(), ProxyError> {
+    credentials(path).map(drop)
+}
+
 /// The file's `user:password`, fit for a URL.
 fn credentials(path: &Path) -> Result<String, ProxyError> {
     let wrong = |reason: String| ProxyError { path: path.to_owned(), reason };
@@ -93,10 +100,11 @@ fn encoded(text: &str) -> String {
 }
 
 fn is_here(to: &Uri) -> bool {
-    let host = to.host().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost")
-        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    match Host::read(to.host().unwrap_or_default()) {
+        Host::Address(address) => address.is_loopback(),
+        Host::Name(name) => name == "localhost",
+        Host::Unclear => false,
+    }
 }
 
 /// The same place with its port written: a tunnel is asked for by host and port.
@@ -141,6 +149,10 @@ mod tests {
             ("http://127.0.0.1:80", false),
             ("http://[::1]:80", false),
             ("http://LOCALHOST", false),
+            ("http://localhost.", false),
+            ("http://127.1:80", false),
+            ("http://0x7f000001", false),
+            ("http://[::ffff:127.0.0.1]", false),
         ] {
             let via = egress.of(&to.parse().unwrap());
             assert_eq!(via.is_some(), through, "{to}");

@@ -5,9 +5,11 @@ use std::io;
 
 use http::StatusCode;
 
+use super::resolve::Unresolved;
+
 /// What went wrong, in the words of RFC 9209, 2.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The name doesn't resolve.
     Dns,
     /// Nobody listens.
@@ -35,24 +37,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 12] = [
-        Self::Dns,
-        Self::Refused,
-        Self::ConnectTimeout,
-        Self::Unavailable,
-        Self::TlsCertificate,
-        Self::TlsProtocol,
-        Self::Terminated,
-        Self::ReadTimeout,
-        Self::QueueTimeout,
-        Self::Protocol,
-        Self::Coding,
-        Self::ClientGone,
-    ];
-
     /// The error type of `Proxy-Status`, which is also its name in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns_error",
             Self::Refused => "connection_refused",
@@ -70,7 +56,7 @@ impl Kind {
     }
 
     /// The status a client gets.
-    pub const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::ConnectTimeout | Self::ReadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
@@ -79,8 +65,13 @@ impl Kind {
         }
     }
 
+    /// Whether GitLab may be down: neither was its answer there, nor is it the client's fault.
+    pub(crate) const fn may_be_outage(self) -> bool {
+        !matches!(self, Self::ClientGone | Self::Coding)
+    }
+
     /// A sentence for the client. It names no address, no name and no file of ours.
-    pub const fn for_client(self) -> &'static str {
+    pub(crate) const fn for_client(self) -> &'static str {
         match self {
             Self::Dns => "GitLab's name does not resolve",
             Self::Refused => "GitLab refuses connections",
@@ -101,7 +92,7 @@ impl Kind {
 /// A failed exchange with GitLab or its object store. Its sources say more than a client may know.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", kind.for_client())]
-pub struct Error {
+pub(crate) struct Error {
     kind: Kind,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -111,13 +102,23 @@ impl Error {
         Self { kind, source: None }
     }
 
+    /// What was found out a moment ago.
+    pub(crate) const fn known(kind: Kind) -> Self {
+        Self::from_kind(kind)
+    }
+
     /// A question whose answer never came, for a reason of our own.
-    pub const fn unanswered() -> Self {
+    pub(crate) const fn unanswered() -> Self {
         Self::from_kind(Kind::Terminated)
     }
 
+    /// It isn't this client's turn, and won't be soon.
+    pub(crate) const fn no_turn() -> Self {
+        Self::from_kind(Kind::QueueTimeout)
+    }
+
     /// A change of protocol that nobody asked for.
-    pub const fn unasked_upgrade() -> Self {
+    pub(crate) const fn unasked_upgrade() -> Self {
         Self::from_kind(Kind::Protocol)
     }
 
@@ -132,13 +133,20 @@ impl Error {
     }
 
     /// What went wrong.
-    pub const fn kind(&self) -> Kind {
+    pub(crate) const fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Whether such an error is somewhere behind it.
-    pub fn is_caused_by<E: StdError + 'static>(&self) -> bool {
+    pub(crate) fn is_caused_by<E: StdError + 'static>(&self) -> bool {
         StdError::source(self).is_some_and(is_behind::<E>)
+    }
+
+    /// Whether a connection, or its TLS, has ended without a word where more could have followed. Of a body whose end is its
+    /// connection's that is all that an end looks like to many servers.
+    pub(crate) fn is_bare_close(&self) -> bool {
+        let cause = StdError::source(self).and_then(find::<io::Error>);
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof)
     }
 
     /// The client gave its request up, for this reason.
@@ -147,7 +155,7 @@ impl Error {
     }
 
     /// The whole chain, for the log.
-    pub fn chain(&self) -> String {
+    pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut source = StdError::source(self);
         while let Some(error) = source {
@@ -198,7 +206,7 @@ fn deeper<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 
 /// What one error of a chain says by itself; deeper ones know better.
 fn one_link(error: &(dyn StdError + 'static), connecting: bool) -> Option<Kind> {
-    if error.to_string() == "dns error" {
+    if error.is::<Unresolved>() {
         return Some(Kind::Dns);
     }
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
@@ -254,6 +262,7 @@ mod tests {
                 Kind::TlsCertificate,
             ),
             (tls(rustls::Error::DecryptError), true, Kind::TlsProtocol),
+            (io::Error::other(Unresolved::from(io(io::ErrorKind::NotFound))), true, Kind::Dns),
         ] {
             let wrapped = io::Error::other(error);
             assert_eq!(Error::classify(wrapped, connecting).kind(), kind);
@@ -262,8 +271,22 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_statuses_are_a_gateways() {
-        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        assert_eq!(names.len(), Kind::ALL.len());
-        assert!(Kind::ALL.iter().all(|kind| matches!(kind.status().as_u16(), 400 | 502..=504)));
+        let all = [
+            Kind::Dns,
+            Kind::Refused,
+            Kind::ConnectTimeout,
+            Kind::Unavailable,
+            Kind::TlsCertificate,
+            Kind::TlsProtocol,
+            Kind::Terminated,
+            Kind::ReadTimeout,
+            Kind::QueueTimeout,
+            Kind::Protocol,
+            Kind::Coding,
+            Kind::ClientGone,
+        ];
+        let names: std::collections::HashSet<_> = all.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), all.len());
+        assert!(all.iter().all(|kind| matches!(kind.status().as_u16(), 400 | 502..=504)));
     }
 }

@@ -1,60 +1,104 @@
 //! How many requests may be under way at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::error::{Error, Kind};
+use super::turns::{Entered, Turns};
+use crate::base::household::Household;
 
-/// One lane to GitLab: so many requests at once, as many more waiting in the order in which they came, none for longer
-/// than `patience`.
+/// One lane to GitLab: so many requests at once, handed out in [turn](super::turns) between clients, and a line of those
+/// that wait, none for longer than `patience`.
 #[derive(Debug)]
-pub(super) struct Limit {
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    most: usize,
+pub(super) struct Lane {
+    turns: Mutex<Turns<oneshot::Sender<Place>>>,
     patience: Duration,
 }
 
-impl Limit {
-    pub(super) fn new(most: usize, patience: Duration) -> Self {
-        Self { slots: Arc::new(Semaphore::new(most)), waiting: AtomicUsize::new(0), most, patience }
+impl Lane {
+    /// `most` places; `line` may wait for one.
+    pub(super) fn new(most: usize, line: usize, patience: Duration) -> Arc<Self> {
+        Arc::new(Self { turns: Mutex::new(Turns::new(most, line)), patience })
     }
 
-    /// A place, held until the answer's body has ended.
-    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, Error> {
-        // What is free isn't promised to anybody: a place that is given back goes to the first who waits.
-        if let Ok(place) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(place);
-        }
+    /// A place for a client's request. Whoever doesn't fit in the line hears so at once.
+    pub(super) async fn enter(self: &Arc<Self>, who: Household) -> Result<Place, Error> {
         let full = || Error::from_kind(Kind::QueueTimeout);
-        let _turn = Turn::take(&self.waiting, self.most).ok_or_else(full)?;
-        let place = tokio::time::timeout(self.patience, Arc::clone(&self.slots).acquire_owned()).await;
+        let (tell, told) = oneshot::channel();
+        let entered = self.turns.lock().enter(who, || tell);
+        let _waiting = match entered {
+            Entered::Place => return Ok(self.place(who)),
+            Entered::Full => return Err(full()),
+            Entered::Waits(ticket) => Waiting { lane: self, who, ticket },
+        };
+        let place = tokio::time::timeout(self.patience, told).await;
         place.ok().and_then(Result::ok).ok_or_else(full)
     }
-}
 
-/// A place in the queue.
-struct Turn<'a>(&'a AtomicUsize);
+    /// A place if there is one for this client now.
+    pub(super) fn enter_now(self: &Arc<Self>, who: Household) -> Option<Place> {
+        let taken = self.turns.lock().take(who);
+        taken.then(|| self.place(who))
+    }
 
-impl<'a> Turn<'a> {
-    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let next = |now: usize| (now < most).then_some(now + 1);
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok().map(|_| Self(waiting))
+    fn place(self: &Arc<Self>, who: Household) -> Place {
+        Place { lane: Arc::clone(self), who }
+    }
+
+    /// Changes something and hands on what is free then.
+    fn settle(self: &Arc<Self>, change: impl FnOnce(&mut Turns<oneshot::Sender<Place>>)) {
+        let given: Vec<_> = {
+            let mut turns = self.turns.lock();
+            change(&mut turns);
+            std::iter::from_fn(|| turns.next()).collect()
+        };
+        for (who, tell) in given {
+            // Whoever has left in this moment gives it back by not taking it.
+            let _ = tell.send(self.place(who));
+        }
     }
 }
 
-impl Drop for Turn<'_> {
+/// A place in a lane; it goes on to the next when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    lane: Arc<Lane>,
+    who: Household,
+}
+
+impl Place {
+    /// Whose it is.
+    pub(super) const fn who(&self) -> Household {
+        self.who
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.lane.settle(|turns| turns.give_back(self.who));
+    }
+}
+
+/// A number in the line.
+struct Waiting<'a> {
+    lane: &'a Arc<Lane>,
+    who: Household,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.lane.settle(|turns| turns.cancel(self.who, self.ticket));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::Future;
+    use std::net::Ipv4Addr;
     use std::pin::Pin;
     use std::task::Poll;
 
@@ -62,43 +106,50 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
+    fn who(number: u8) -> Household {
+        Household::of(Ipv4Addr::new(192, 0, 2, number).into())
+    }
+
     #[tokio::test]
-    async fn places_are_given_in_order_and_the_queue_is_bounded() {
-        let limit = Limit::new(1, LONG);
-        let first = limit.enter().await.unwrap();
-        let mut second = Box::pin(limit.enter());
+    async fn places_are_given_in_order_and_the_line_is_bounded() {
+        let lane = Lane::new(1, 1, LONG);
+        let first = lane.enter(who(1)).await.unwrap();
+        let mut second = Box::pin(lane.enter(who(1)));
         assert!(once(&mut second).await.is_none(), "it waits");
-        assert_eq!(
-            limit.enter().await.unwrap_err().kind(),
-            Kind::QueueTimeout,
-            "the queue is as long as the lane"
-        );
+        assert_eq!(lane.enter(who(2)).await.unwrap_err().kind(), Kind::QueueTimeout);
         drop(first);
         // The place is the waiting one's, whoever comes now.
-        assert!(!matches!(once(&mut Box::pin(limit.enter())).await, Some(Ok(_))));
+        assert!(!matches!(once(&mut Box::pin(lane.enter(who(1)))).await, Some(Ok(_))));
         let second = second.await.unwrap();
-        let mut third = Box::pin(limit.enter());
+        let mut third = Box::pin(lane.enter(who(1)));
         assert!(once(&mut third).await.is_none());
         drop(second);
         drop(third.await.unwrap());
     }
 
     #[tokio::test]
-    async fn whoever_stops_waiting_leaves_the_queue() {
-        let limit = Limit::new(1, LONG);
-        let _first = limit.enter().await.unwrap();
-        for _ in 0..3 {
-            let mut gone = Box::pin(limit.enter());
+    async fn whoever_leaves_takes_no_place_along() {
+        let lane = Lane::new(1, 4, LONG);
+        let first = lane.enter(who(1)).await.unwrap();
+        for _ in 0..20 {
+            let mut gone = Box::pin(lane.enter(who(1)));
             assert!(once(&mut gone).await.is_none());
         }
-        assert_eq!(limit.waiting.load(Ordering::Relaxed), 0);
+        let (mut gone, mut next) = (Box::pin(lane.enter(who(2))), Box::pin(lane.enter(who(3))));
+        assert!(once(&mut gone).await.is_none() && once(&mut next).await.is_none());
+        // Its turn has come, and it doesn't look any more.
+        drop(first);
+        assert!(lane.enter_now(who(1)).is_none());
+        drop(gone);
+        drop(next.await.unwrap());
+        assert!(lane.enter_now(who(1)).is_some());
     }
 
     #[tokio::test]
     async fn nobody_waits_for_longer_than_said() {
-        let limit = Limit::new(1, Duration::ZERO);
-        let _first = limit.enter().await.unwrap();
-        assert_eq!(limit.enter().await.unwrap_err().kind(), Kind::QueueTimeout);
+        let lane = Lane::new(1, 1, Duration::ZERO);
+        let _first = lane.enter(who(1)).await.unwrap();
+        assert_eq!(lane.enter(who(2)).await.unwrap_err().kind(), Kind::QueueTimeout);
     }
 
     /// What a future comes to if it is asked once.

@@ -11,14 +11,14 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::body::Body;
+use super::request_body::Body;
+use crate::base::clock::Moment;
 
 /// Requests at once on one connection: as many as RFC 9113 (6.5.2) recommends that servers take at least; nginx takes 128.
 const STREAMS: u32 = 100;
 
-/// Largest list of fields in an answer, each counting 32 bytes more (RFC 9113, 6.5.2): a multiple of what nginx takes from
-/// behind it (`proxy_buffer_size`).
-const FIELDS: u32 = 64 << 10;
+/// Largest list of fields in an answer, each counting 32 bytes more (RFC 9113, 6.5.2): as much as over HTTP/1.1.
+const FIELDS: u32 = 432 << 10;
 
 /// Largest frame that GitLab may send. Larger ones than the least (16 KiB) save work where archives come.
 const FRAME: u32 = 64 << 10;
@@ -41,6 +41,7 @@ pub(super) struct Session {
     usage: Arc<Mutex<Usage>>,
     /// Which of its place's connections it is, in the order in which they were dialled.
     number: u64,
+    made: Moment,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ struct Usage {
 
 impl Session {
     /// Begins to speak over `line`. `window`: bytes that GitLab may send ahead for one request.
-    pub(super) async fn open<T>(line: T, window: u32, number: u64) -> hyper::Result<Self>
+    pub(super) async fn open<T>(line: T, window: u32, (number, made): (u64, Moment)) -> hyper::Result<Self>
     where
         T: Read + Write + Unpin + Send + 'static,
     {
@@ -77,8 +78,8 @@ impl Session {
         let usage =
             Usage { open: 0, most: streams(), retired: false, answered: false, idle_since: Instant::now() };
         let usage = Arc::new(Mutex::new(usage));
-        crate::rt::spawn(run(connection, Arc::clone(&usage)));
-        Ok(Self { sender, usage, number })
+        crate::base::rt::spawn(run(connection, Arc::clone(&usage)));
+        Ok(Self { sender, usage, number, made })
     }
 
     /// A stream of it, if it takes more.
@@ -90,6 +91,16 @@ impl Session {
         }
         usage.open += 1;
         Some(Stream { sender: self.sender.clone(), usage: Arc::clone(&self.usage), number: self.number })
+    }
+
+    /// When it was made.
+    pub(super) const fn made(&self) -> Moment {
+        self.made
+    }
+
+    /// No further request takes it; what is under way goes on.
+    pub(super) fn retire(&self) {
+        self.usage.lock().retired = true;
     }
 
     /// Which connection it is.
@@ -175,7 +186,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
-    use crate::upstream::body;
+    use crate::base::clock::Clock;
+    use crate::upstream::request_body;
 
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -184,11 +196,11 @@ mod tests {
     async fn session() -> (Session, DuplexStream) {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         far.write_all(&SETTINGS).await.unwrap();
-        (Session::open(TokioIo::new(near), 1 << 16, 1).await.unwrap(), far)
+        (Session::open(TokioIo::new(near), 1 << 16, (1, Clock::manual(0).now())).await.unwrap(), far)
     }
 
     fn request() -> Request<Body> {
-        Request::get("http://gitlab.test/").body(body::empty()).unwrap()
+        Request::get("http://gitlab.test/").body(request_body::empty()).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

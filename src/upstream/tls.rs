@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
@@ -48,6 +48,9 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+const CERT: &str = "upstream.tls.cert";
+const KEY: &str = "upstream.tls.key";
+
 /// The system's roots and those in `upstream.ca_file`.
 pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
@@ -84,10 +87,28 @@ pub(super) fn for_gitlab(roots: RootCertStore, settings: &TlsSettings) -> Result
         (None, None) => return Ok(builder.with_no_client_auth()),
         _ => return Err(TlsError::HalfIdentity),
     };
-    let chain = certificates("upstream.tls.cert", cert)?;
-    let private = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| wrong("upstream.tls.key", key, error.to_string(), "an unencrypted private key"))?;
-    builder.with_client_auth_cert(chain, private).map_err(TlsError::Identity)
+    let chain = certificates(CERT, cert)?;
+    builder.with_client_auth_cert(chain, private_key(key)?).map_err(TlsError::Identity)
+}
+
+/// Whether a file is what its key says: certificates to be trusted, a chain, a private key.
+pub(super) fn check_file(key: &'static str, path: &Path) -> Result<(), TlsError> {
+    match key {
+        "upstream.ca_file" | "storage.ca_file" => add_file(&mut RootCertStore::empty(), key, Some(path)),
+        CERT => certificates(CERT, path).map(drop),
+        KEY => private_key(path).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    // The reader's word may hold a line of the file.
+    let bad = |error: pem::Error| match error {
+        pem::Error::Io(error) => error.to_string(),
+        _ => "no unencrypted private key can be read in it".to_owned(),
+    };
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| wrong(KEY, path, bad(error), "an unencrypted private key"))
 }
 
 fn provider() -> Arc<CryptoProvider> {

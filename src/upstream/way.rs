@@ -10,9 +10,9 @@ use http::{Request, header};
 use http_body::Body as _;
 
 use super::again::KEPT;
-use super::body::Body;
-use crate::content;
-use crate::num::to_u64;
+use super::request_body::Body;
+use crate::base::num::to_u64;
+use crate::http::content;
 
 /// What goes over shared connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,14 @@ impl Sharing {
             return false;
         }
         let is_small = || request.body().size_hint().exact().is_some_and(|size| size <= to_u64(KEPT));
-        self == Self::All || content::is_grpc(fields) || (is_small() && !is_long(request.uri().path()))
+        self == Self::All
+            || content::is_grpc(fields)
+            || (is_small() && self.covers_small(request.uri().path()))
+    }
+
+    /// Whether it holds for a small request for this path.
+    pub(super) fn covers_small(self, path: &str) -> bool {
+        self == Self::All || !is_long(path)
     }
 }
 
@@ -57,7 +64,7 @@ mod tests {
     use http_body_util::{BodyExt, Full};
 
     use super::*;
-    use crate::upstream::body::{self, BoxError};
+    use crate::upstream::request_body::{self, BoxError};
 
     /// A body of unknown length.
     struct Unknown;
@@ -81,14 +88,14 @@ mod tests {
     #[test]
     fn what_is_small_or_grpc_is_shared_and_what_http2_cannot_carry_never() {
         for (body, name, value, small, all) in [
-            (body::empty(), "accept", "*/*", true, true),
+            (request_body::empty(), "accept", "*/*", true, true),
             (sized(KEPT), "accept", "*/*", true, true),
             (sized(KEPT + 1), "accept", "*/*", false, true),
             (Unknown.boxed_unsync(), "accept", "*/*", false, true),
             (Unknown.boxed_unsync(), "content-type", "application/grpc", true, true),
             (Unknown.boxed_unsync(), "content-type", "application/grpc+proto", true, true),
             (Unknown.boxed_unsync(), "content-type", "application/grpc-web", false, true),
-            (body::empty(), "upgrade", "websocket", false, false),
+            (request_body::empty(), "upgrade", "websocket", false, false),
             (sized(3), "expect", "100-continue", false, false),
         ] {
             let mut request = Request::new(body);

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -10,6 +11,7 @@ import curl
 import gitlab
 import python_gitlab
 from between import HIT, MISS, OF_ONE_ANSWER, Between
+from programs import ENVIRONMENT, PATIENCE
 
 # Several slices of larder's and an odd end.
 SIZE = (3 << 20) + 17
@@ -100,6 +102,22 @@ class Downloads:
         self.assertEqual(self.download(self.path, *personal), MISS)
         self.assertEqual(self.download(self.runner_path, *running), HIT)
         self.assertEqual(self.download(self.path, *personal), HIT)
+        self.assert_one_transfer()
+
+    def test_rclone_and_axel_download_an_archive_whole_and_in_parts(self):
+        token = f"PRIVATE-TOKEN: {self.personal}"
+        url = self.larder.url + self.path
+        with tempfile.TemporaryDirectory() as directory:
+            for command in (
+                ["rclone", "--config", "", "copyurl", "--header", token, url],
+                ["axel", "--quiet", "--num-connections=4", f"--header={token}", url, "--output"],
+                ["rclone", "--config", "", "copyurl", "--header", token, url],
+            ):
+                file = Path(directory) / "archive.zip"
+                subprocess.run([*command, file], env=ENVIRONMENT, check=True, timeout=PATIENCE)
+                self.assert_archive(file.read_bytes())
+                file.unlink()
+                self.larder.settle()
         self.assert_one_transfer()
 
     def test_clients_at_once_on_a_cold_archive_share_one_transfer(self):

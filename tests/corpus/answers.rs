@@ -1,10 +1,14 @@
 //! What GitLab, or whoever stands there instead, answers.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use larder::grant::judge::{self, Condition};
-use larder::grant::{Answer, Etag, Facts, Opening, StorageRules, Verdict};
+use larder::gitlab::grant::judge::{self, Condition};
+use larder::gitlab::grant::{Answer, AskedPath, Facts, Opening, StorageRules, Verdict};
+use larder::http::Etag;
 
 use crate::requests::fields;
+
+/// What was asked for.
+const PATH: &str = "/api/v4/projects/7/jobs/42/artifacts";
 
 /// A status, a line of fields each, an empty line, a body.
 pub(crate) fn answer(bytes: &[u8]) -> bool {
@@ -13,13 +17,14 @@ pub(crate) fn answer(bytes: &[u8]) -> bool {
     let status = head.get(..3).and_then(|status| StatusCode::from_bytes(status).ok());
     let Some(status) = status else { return false };
     let fields = fields(head);
-    let rules = StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None };
-    let own = Some("larder.example.com");
-    let mut said = check_opening(status, &fields, &rules, own);
+    let rules =
+        StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), external: None, hosts: None };
+    let sent = AskedPath { own: Some("larder.example.com"), path: PATH };
+    let mut said = check_opening(status, &fields, &rules, sent);
     for held in [None, Some(arriving()), Some(stored())] {
         let answer = Answer { status, fields: &fields, body: Some(body) };
         let asked = Condition::about(held.as_ref());
-        match judge::judge(held.as_ref(), &asked, answer, &rules, own) {
+        match judge::judge(held.as_ref(), &asked, answer, &rules, sent) {
             Verdict::Yes(_, facts) => {
                 check_yes(
                     held.as_ref().expect("nothing held, nothing to say yes to"),
@@ -50,12 +55,13 @@ fn arriving() -> Facts {
 
 /// Facts of a stored one, of every kind.
 pub(crate) fn stored() -> Facts {
-    let rules = StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None };
-    let away = fields(b"location: https://bucket.example.com/a/1");
+    let rules =
+        StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), external: None, hosts: None };
+    let away = fields(b"location: https://bucket.example.com/a/1?X-Amz-Signature=0");
     Facts {
         etag: Etag::quoting("sha"),
-        object: rules.location(&away, None).map(|location| location.object()),
-        tail: Some(vec![b'x'; 1_024]),
+        object: rules.location(&away, AskedPath::default()).map(|location| location.object()),
+        tail: Some(vec![b'x'; 1_024].into()),
         ..arriving()
     }
 }
@@ -82,7 +88,7 @@ fn check_yes(held: &Facts, facts: &Facts, answer: Answer<'_>, rules: &StorageRul
             assert!(tagged || long, "by its tag or by its length and end");
         }
         302 | 303 | 307 => {
-            let location = rules.location(fields, None).expect("an object store");
+            let location = rules.location(fields, AskedPath::default()).expect("an object store");
             assert_eq!(Some(location.object()), held.object);
         }
         status => panic!("{status} is no yes"),
@@ -95,13 +101,17 @@ fn check_yes(held: &Facts, facts: &Facts, answer: Answer<'_>, rules: &StorageRul
     assert_eq!((held.length, held.modified), (facts.length, facts.modified));
 }
 
-fn check_opening(status: StatusCode, fields: &HeaderMap, rules: &StorageRules, own: Option<&str>) -> bool {
-    match judge::open(status, fields, rules, own) {
+fn check_opening(status: StatusCode, fields: &HeaderMap, rules: &StorageRules, sent: AskedPath<'_>) -> bool {
+    match judge::open(status, fields, rules, sent) {
         Opening::Body(..) => assert_eq!(status, StatusCode::OK),
         Opening::Elsewhere(_, location) => {
             assert!(matches!(status.as_u16(), 302 | 303 | 307));
-            let authority = location.uri().authority().unwrap().as_str().to_owned();
-            assert!(!authority.contains('@') && !authority.contains("gitlab.example.com"), "{authority}");
+            let authority = location.uri().authority().unwrap();
+            let gitlab = ["gitlab.example.com", "gitlab.example.com:443", "gitlab.example.com:80"];
+            let is_gitlab = gitlab.iter().any(|gitlab| authority.as_str().eq_ignore_ascii_case(gitlab));
+            assert!(!authority.as_str().contains('@') && !is_gitlab, "{authority}");
+            assert!(!location.uri().path().starts_with(PATH), "{location:?}");
+            assert!(location.uri().query().is_some_and(|query| query.contains('=')), "nothing unsigned");
         }
         Opening::Relay => return false,
     }

@@ -1,8 +1,8 @@
 //! What lies on the disk.
 
-use larder::archive::{self, Directory, Entry, Member, NotWhole, PIECE, ReadAt};
 use larder::store::Record;
 use larder::store::record::chunks_of;
+use larder::zip::{self, Directory, Entry, Member, NotWhole, PIECE, ReadAt};
 
 struct InMemory<'a>(&'a [u8]);
 
@@ -16,7 +16,7 @@ impl ReadAt for InMemory<'_> {
 }
 
 pub(crate) fn zip(bytes: &[u8]) -> bool {
-    let entries = |bytes: &[u8]| archive::check(&InMemory(bytes), u64::try_from(bytes.len()).unwrap()).ok();
+    let entries = |bytes: &[u8]| zip::check(&InMemory(bytes), u64::try_from(bytes.len()).unwrap()).ok();
     let Some(found) = entries(bytes) else { return false };
     // An entry takes 46 bytes of the directory and 30 before it.
     assert!(found <= u64::try_from(bytes.len()).unwrap() / 76, "{found} entries");
@@ -25,20 +25,29 @@ pub(crate) fn zip(bytes: &[u8]) -> bool {
     true
 }
 
+/// Most memory that a directory may take, in bytes.
+const HEAVIEST: usize = 256 << 20;
+
 /// The names of a directory, what they mean, and every entry to its end.
 pub(crate) fn directory(bytes: &[u8]) -> bool {
     let (source, length) = (InMemory(bytes), u64::try_from(bytes.len()).unwrap());
-    let whole = archive::check(&source, length).is_ok();
-    let directory = match Directory::read(&source, length) {
+    let checked = zip::check(&source, length);
+    let whole = checked.is_ok();
+    let directory = match Directory::read_within(&source, length, HEAVIEST) {
         Ok(directory) => directory,
         Err(error) => {
             // What has another fault as well is refused by both, by whichever is met first.
-            assert!(!whole || matches!(error, NotWhole::Zip64 | NotWhole::Heavy(_)), "{error}");
+            let told = matches!(error, NotWhole::End | NotWhole::Count { .. });
+            assert!(!whole || told || matches!(error, NotWhole::Zip64 | NotWhole::Heavy(_)), "{error}");
             return false;
         }
     };
-    assert!(whole);
-    assert!(directory.begins_at() <= length && directory.weight() <= 48 * directory.len() + bytes.len());
+    // A directory says what its entries are, wherever their bytes are; an archive that shares them isn't stored.
+    assert!(matches!(checked, Ok(_) | Err(NotWhole::Overlap | NotWhole::Scattered(_))), "{checked:?}");
+    assert!(
+        directory.begins_at() <= length
+            && directory.weight() <= 48 * directory.entries().count() + bytes.len()
+    );
     assert!(directory.entries().is_sorted_by(|(a, _), (b, _)| a < b), "each name once");
     let mut read = 0;
     for (name, entry) in directory.entries() {

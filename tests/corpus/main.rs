@@ -11,7 +11,8 @@ mod requests;
 use std::fs;
 use std::path::Path;
 
-use larder::grant::{Etag, Facts, Sha256};
+use larder::gitlab::grant::Facts;
+use larder::http::{Etag, Sha256};
 use larder::store::Record;
 use proptest::prelude::{Strategy, any};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -3,11 +3,11 @@
 use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
-use larder::conditional::{self, Decision, Validators};
-use larder::grant::Etag;
-use larder::hop::{self, Front, Names, Peer};
-use larder::range::{self, Asked};
-use larder::route::{Class, Line, Question, Route, Write};
+use larder::gitlab::route::{Class, Question, RequestLine, Route, Write};
+use larder::http::Etag;
+use larder::http::conditional::{self, Decision, Validators};
+use larder::http::hop::{self, Front, Head, Names, Peer, Way};
+use larder::http::range::{self, Asked};
 
 /// `METHOD target`, a space behind it if there is a body.
 pub(crate) fn route(bytes: &[u8]) -> bool {
@@ -17,8 +17,9 @@ pub(crate) fn route(bytes: &[u8]) -> bool {
         return false;
     };
     let has_body = parts.next().is_some();
-    let read =
-        |root: &str, target: &PathAndQuery| Route::of(root, Line { method: &method, target, has_body });
+    let read = |root: &str, target: &PathAndQuery| {
+        Route::of(root, RequestLine { method: &method, target, has_body })
+    };
     let route = read("", &target);
     let rooted: PathAndQuery = format!("/gitlab{target}").parse().unwrap();
     match &route {
@@ -77,8 +78,8 @@ fn check_question(question: &Question, target: &PathAndQuery) {
     }
 }
 
-fn read_of(target: &PathAndQuery) -> Line<'_> {
-    Line { method: &Method::GET, target, has_body: false }
+fn read_of(target: &PathAndQuery) -> RequestLine<'_> {
+    RequestLine { method: &Method::GET, target, has_body: false }
 }
 
 /// Eight bytes of length, then the field's value.
@@ -150,7 +151,8 @@ pub(crate) fn names(bytes: &[u8]) -> bool {
     let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), trusted: false, secure: false };
     let front = Front::of(peer, &HeaderMap::new(), &"http://larder.test:8080/".parse().unwrap());
     let authority = "gitlab.example.com".parse().unwrap();
-    let names = Names { scheme: &http::uri::Scheme::HTTPS, authority: &authority, front: &front };
+    let scheme = &http::uri::Scheme::HTTPS;
+    let names = Names { scheme, authority: &authority, external: (scheme, &authority), front: &front };
     let fields = [
         header::LOCATION,
         header::CONTENT_LOCATION,
@@ -186,24 +188,35 @@ pub(crate) fn forwarding(bytes: &[u8]) -> bool {
     let address = std::net::Ipv4Addr::new(10, 0, 0, 1).into();
     for trusted in [false, true] {
         let peer = Peer { address, trusted, secure: false };
-        let front = Front::of(peer, &given, &"/".parse().unwrap());
-        let names = Names { scheme: &http::uri::Scheme::HTTP, authority: &authority, front: &front };
         let mut sent = given.clone();
+        hop::admit(&mut sent, peer);
+        let Ok(client) = peer.client(&sent) else {
+            assert!(trusted, "nobody else is asked");
+            continue;
+        };
+        let (way, front) = (Way::of(peer, client, &sent), Front::of(peer, &sent, &"/".parse().unwrap()));
+        let question = Head::of(&sent, &way).to_sent().into_fields();
+        let scheme = &http::uri::Scheme::HTTP;
+        let names = Names { scheme, authority: &authority, external: (scheme, &authority), front: &front };
         hop::strip(&mut sent);
-        hop::strip_internal(&mut sent);
-        hop::forward(&mut sent, peer, names);
+        hop::forward(&mut sent, &way, names);
+        for name in ["x-forwarded-for", "x-real-ip", "forwarded"] {
+            let both = [&sent, &question].map(|fields| fields.get_all(name).iter().collect::<Vec<_>>());
+            let stays = hop::named_by_connection(&given).iter().any(|own| own == name);
+            assert!(both[0] == both[1] || stays, "a question comes the same way: {name}");
+        }
         let one = |name: &str| {
             let values: Vec<_> = sent.get_all(name).iter().collect();
             assert_eq!(values.len(), 1, "{name}");
             String::from_utf8_lossy(values[0].as_bytes()).into_owned()
         };
         assert!(one("x-forwarded-for").ends_with("10.0.0.1"));
-        assert_eq!(one("x-real-ip"), peer.client(&given_for(&given)).to_string());
+        assert_eq!(one("x-real-ip"), client.to_string());
         assert!(matches!(&*one("x-forwarded-proto"), "http" | "https"));
         for (name, value) in &sent {
             let read = name.as_str().replace('_', "-");
             assert!(!read.starts_with("gitlab-workhorse") && !read.starts_with("x-accel-"), "{name}");
-            assert!(!hop::is_hop_by_hop(name), "{name}");
+            assert!(!hop::is_hop_by_hop(&read), "{name}");
             let claim = read.starts_with("x-forwarded-") || read == "forwarded" || read == "x-real-ip";
             if claim && !trusted {
                 let own = value == "10.0.0.1" || value == "80" || value == "http";
@@ -214,12 +227,5 @@ pub(crate) fn forwarding(bytes: &[u8]) -> bool {
             }
         }
     }
-    given.keys().any(hop::is_forwarding)
-}
-
-/// What larder itself goes by, once the fields of one connection are gone.
-fn given_for(given: &HeaderMap) -> HeaderMap {
-    let mut fields = given.clone();
-    hop::strip(&mut fields);
-    fields
+    given.keys().any(|name| hop::is_forwarding(&hop::read_name(name)))
 }

@@ -1,8 +1,9 @@
 //! What GitLab says of an archive, and what larder's own judgement makes of it: a table, made once by the real code.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use larder::grant::judge::{self, Condition};
-use larder::grant::{Answer, Etag, Facts, Opening, Relation, StorageRules, Verdict, Yes};
+use larder::gitlab::grant::judge::{self, Condition};
+use larder::gitlab::grant::{Answer, AskedPath, Facts, Opening, Relation, StorageRules, Verdict, Yes};
+use larder::http::Etag;
 
 /// One upload of the job's archive.
 pub(crate) type Version = usize;
@@ -79,7 +80,7 @@ impl Judgement {
         let meanings = meanings.collect();
         let asked = |about| Condition::about(held(words, about).as_ref());
         let alike = pairs.into_iter().filter(|(sent, about)| asked(*sent) == asked(*about)).collect();
-        let opening = judge::open(StatusCode::OK, &HeaderMap::new(), &rules(), None);
+        let opening = judge::open(StatusCode::OK, &HeaderMap::new(), &rules(), AskedPath::default());
         let Opening::Body(yes, _) = opening else { panic!("a body opens") };
         Self { meanings, alike, yes }
     }
@@ -127,7 +128,7 @@ fn meaning(words: Words, (sent, about): (About, About), now: Option<Version>) ->
     let asked = Condition::about(asked.as_ref());
     let (status, fields, body) = answer(words, now, &asked);
     let answer = Answer { status, fields: &fields, body: Some(&body) };
-    match judge::judge(held.as_ref(), &asked, answer, &rules(), None) {
+    match judge::judge(held.as_ref(), &asked, answer, &rules(), AskedPath::default()) {
         Verdict::Yes(_, shown) => {
             let end = about.version().and_then(|version| facts(words, version, false).tail);
             if shown.tail.is_none() || shown.tail == end { Meaning::Yes } else { Meaning::YesSoFar }
@@ -144,7 +145,7 @@ fn meaning(words: Words, (sent, about): (About, About), now: Option<Version>) ->
 }
 
 fn rules() -> StorageRules {
-    StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), hosts: None }
+    StorageRules { gitlab: "https://gitlab.example.com".parse().unwrap(), external: None, hosts: None }
 }
 
 /// The bytes of a version. Twins differ in their first byte, which no probe sees.
@@ -166,7 +167,7 @@ fn facts(words: Words, version: Version, growing: bool) -> Facts {
         object: None,
         length: u64::try_from(content.len()).ok().filter(|_| words != Words::Unsized || !growing),
         modified: Some(date).filter(|_| words != Words::Unsized),
-        tail: content.last_chunk::<1024>().map(|tail| tail.to_vec()).filter(|_| !growing),
+        tail: content.last_chunk::<1024>().map(|tail| tail.to_vec().into()).filter(|_| !growing),
         sha256: None,
     }
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use larder::access::Epochs;
-use larder::clock::{Clock, Moment};
-use larder::grant::{Epoch, Grant};
-use larder::key::{ArchiveId, JobId, Key};
+use larder::base::clock::{Clock, Moment};
+use larder::base::key::{ArchiveId, JobId, Key};
+use larder::gitlab::grant::{Epoch, Grant};
 use stateright::Model;
 
 use crate::gitlab::{Judgement, VERSIONS};
@@ -95,9 +95,7 @@ impl Larder {
 
     /// Whether larder commits what began in `epoch`.
     pub(crate) fn is_still(&self, state: &State, epoch: Epoch) -> bool {
-        let mut placed = false;
-        self.epochs(state).if_still(self.job, epoch, || placed = true);
-        placed
+        self.epochs(state).hold(self.job, epoch).is_some()
     }
 
     /// What is remembered for a caller, if it opens this archive.
@@ -107,8 +105,13 @@ impl Larder {
         let end = (!matches!(subject, Subject::Growing(_)) && self.keeps(Rule::EndsAgree)).then_some(OURS);
         let name = |archive| ArchiveId::new(u64::try_from(archive).unwrap());
         let (asked, epoch) = (self.moments[remembered.asked], remembered.epoch);
-        let grant =
-            Grant::new(self.judgement.yes(), name(remembered.archive), asked, epoch, Some(shown.to_vec()));
+        let grant = Grant::new(
+            self.judgement.yes(),
+            name(remembered.archive),
+            asked,
+            epoch,
+            Some(shown.to_vec().into()),
+        );
         let limit =
             if self.setting.remembers || !self.keeps(Rule::ZeroTtlAsks) { TTL } else { Duration::ZERO };
         let now = if self.keeps(Rule::GrantsEndWithEpoch) { self.epoch(state) } else { epoch };

@@ -1,6 +1,6 @@
 //! A moment in the life of one job's archive, at GitLab and in larder. Plain numbers, so that it can be told from others.
 
-use larder::grant::Epoch;
+use larder::gitlab::grant::Epoch;
 
 use crate::gitlab::{About, VERSIONS, Version};
 

@@ -3,6 +3,7 @@
 mod crossing;
 mod ending;
 mod forms;
+mod identity;
 mod outage;
 
 use std::time::Duration;

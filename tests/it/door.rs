@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use larder::pace::Least;
+use larder::base::pace::Least;
 use larder::server::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -190,4 +190,42 @@ async fn every_listener_serves_and_the_file_system_has_one() {
     let Scene { larder, .. } = scene;
     larder.stop().await;
     assert!(!path.exists(), "it goes with larder");
+}
+
+#[tokio::test]
+async fn when_all_connections_are_taken_the_quiet_ones_make_room_and_no_other() {
+    let gitlab = GitLab::start(Setup::default()).await.unwrap();
+    let larder = Larder::with(&gitlab, |config| config.server.max_connections = 4).await;
+    let request = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n";
+    let gate = Gate::new();
+    gitlab.fault(Fault::new(Effect::Hold(gate.clone())).when(|seen| seen.target.contains("/bytes/")));
+    let mut busy = Wire::to(larder.address).await;
+    busy.send(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut idle = Wire::to(larder.address).await;
+    idle.send(request).await;
+    assert_eq!(idle.answer(false).await.status(), 200);
+    let mut silent = Vec::new();
+    for half in 0..20 {
+        let mut wire = Wire::to(larder.address).await;
+        wire.send_what_is_taken(&request[..half]).await;
+        silent.push(wire);
+    }
+    for _ in 0..5 {
+        assert_eq!(get(&format!("{}/echo", larder.url()), &[]).await.status, 200);
+    }
+    // Those that had asked nothing went first.
+    idle.send(request).await;
+    assert_eq!(idle.answer(false).await.status(), 200);
+    // More than there are of others: the idle one goes as well, the busy one doesn't.
+    let mut more = Vec::new();
+    for _ in 0..4 {
+        let mut wire = Wire::to(larder.address).await;
+        wire.send(request).await;
+        assert_eq!(wire.answer(false).await.status(), 200);
+        more.push(wire);
+    }
+    assert!(matches!(idle.end().await, End::Closed | End::Reset));
+    gate.open();
+    assert_eq!(busy.answer(false).await.body.len(), 10);
+    assert!(larder.count("larder_connections_cut_total{why=\"quiet\"}") >= 20);
 }

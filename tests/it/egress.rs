@@ -118,7 +118,7 @@ async fn certificates_that_can_not_be_used_keep_larder_from_starting() {
         let dir = dir();
         let config = crate::support::config("https://gitlab.test", dir.path());
         let settings = Settings { tls, storage_ca_file, ..config.upstream };
-        let hop = larder::hop::Hop::new("1");
+        let hop = larder::http::hop::Hop::new("1");
         let error = larder::upstream::Upstream::new(settings, &larder::telemetry::Metrics::default(), hop);
         let error = error.map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
@@ -180,4 +180,55 @@ async fn this_machine_is_reached_without_the_proxy() {
     let gitlab = GitLab::start(Setup::default()).await.unwrap();
     let (larder, _proxy) = behind_a_proxy(&gitlab.url(), None).await;
     assert_eq!(raw::exchange(larder.address, &request("GET", b"/echo", &[], b"")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_special_address_goes_through_the_proxy() {
+    for host in [
+        "0xa9fea9fe",
+        "2852039166",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "169.254.169.254.",
+        "metadata.google.internal",
+    ] {
+        let (larder, proxy) = behind_a_proxy("http://gitlab.invalid", None).await;
+        let location = format!("http://{host}/latest?X-Amz-Signature=0a1b");
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let asked = tokio::spawn(async move {
+            // The question, and then the client's own request.
+            for _ in 0..2 {
+                let mut tunnel = Wire::of(proxy.accept().await.unwrap().0);
+                assert_eq!(tunnel.request().await.line, "CONNECT gitlab.invalid:80 HTTP/1.1");
+                tunnel.send(b"HTTP/1.1 200 Connection established\r\n\r\n").await;
+                tunnel.request().await;
+                tunnel.send(answer.as_bytes()).await;
+            }
+            proxy
+        });
+        let ours = get(&format!("{}/api/v4/projects/7/jobs/42/artifacts", larder.url()), &[]).await;
+        assert_eq!((ours.status.as_u16(), ours.field("location")), (302, Some(location.as_str())));
+        let proxy = asked.await.unwrap();
+        larder.stop().await;
+        let more = std::future::poll_fn(|context| std::task::Poll::Ready(proxy.poll_accept(context))).await;
+        assert!(more.is_pending(), "{host}: nobody else is asked for");
+    }
+}
+
+#[tokio::test]
+async fn a_private_address_is_an_object_store_behind_the_proxy() {
+    let (larder, proxy) = behind_a_proxy("http://gitlab.invalid", None).await;
+    let answer = b"HTTP/1.1 302 Found\r\nLocation: http://10.1.2.3:9000/b/k?X-Amz-Signature=0a1b\r\nContent-Length: 0\r\n\r\n";
+    let url = format!("{}/api/v4/projects/7/jobs/42/artifacts", larder.url());
+    let client = tokio::spawn(async move { get(&url, &[]).await });
+    let mut tunnel = Wire::of(proxy.accept().await.unwrap().0);
+    assert_eq!(tunnel.request().await.line, "CONNECT gitlab.invalid:80 HTTP/1.1");
+    tunnel.send(b"HTTP/1.1 200 Connection established\r\n\r\n").await;
+    tunnel.request().await;
+    tunnel.send(answer).await;
+    let mut store = Wire::of(proxy.accept().await.unwrap().0);
+    assert_eq!(store.request().await.line, "CONNECT 10.1.2.3:9000 HTTP/1.1");
+    client.abort();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderValue};
-use larder::pace::Least;
+use larder::base::pace::Least;
 
 use crate::peer::{Answer, Call, Client, Link, Peer};
 
@@ -161,16 +161,24 @@ async fn a_server_that_cancels_is_heard_of_with_its_reason() {
     }
 }
 
-#[tokio::test]
-async fn a_call_may_be_silent_for_longer_than_others() {
-    let brief = Duration::from_millis(50);
-    let peer = Peer::with(|config| {
-        config.upstream.read_timeout = brief;
-        config.server.least = Least { rate: 1 << 20, over: brief };
+/// How long larder waits for others: their heads, and their bodies.
+const BRIEF: Duration = Duration::from_secs(1);
+
+async fn impatient() -> Peer {
+    Peer::with(|config| {
+        config.upstream.read_timeout = BRIEF;
+        config.server.least = Least { rate: 1 << 20, over: BRIEF };
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_call_may_be_silent_for_longer_than_others_once_gitlab_has_answered_it() {
+    let peer = impatient().await;
     let mut client = peer.client().await;
     let (answer, mut body, mut link, mut call) = called(&peer, &mut client).await;
+    let mut said = call.head(200, &HEAD);
+    let (_, mut read) = answer.head().await.unwrap();
     // As long as others may be silent, before their heads and in their bodies.
     let other = client.ask("GET /other").await;
     let held = link.call().await;
@@ -180,11 +188,30 @@ async fn a_call_may_be_silent_for_longer_than_others() {
     assert!(matches!(slow.whole().await, Ok((408 | 504, _)) | Err(_)));
     body.send_data(message("still"), false).unwrap();
     assert_eq!(call.body.bytes(10).await, message("still"));
-    let mut said = call.head(200, &HEAD);
-    let (_, mut read) = answer.head().await.unwrap();
     said.send_data(message("here"), false).unwrap();
     said.send_trailers(trailers("0")).unwrap();
     assert_eq!(read.rest().await.unwrap(), (message("here").to_vec(), Some(trailers("0"))));
+}
+
+#[tokio::test]
+async fn what_only_says_that_it_is_a_call_is_cut_as_anything_else_is() {
+    for ended in [true, false] {
+        // GitLab doesn't answer.
+        let peer = impatient().await;
+        let mut client = peer.client().await;
+        let (answer, _body) = client.send(LINE, &FIELDS, ended).await;
+        let mut link = peer.accept().await;
+        let mut call = link.call().await;
+        assert!(matches!(answer.whole().await, Ok((408 | 504, _)) | Err(_)), "{ended}");
+        call.taken_back().await;
+        // It answers, and not as a call.
+        let (answer, _body) = client.send(LINE, &FIELDS, ended).await;
+        let mut link = peer.accept().await;
+        let mut call = link.call().await;
+        let mut said = call.head(200, &[("content-type", "application/json")]);
+        assert!(answer.whole().await.is_err(), "{ended}");
+        std::future::poll_fn(|cx| said.poll_reset(cx)).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -222,11 +222,84 @@ async fn a_head_that_is_too_large_is_refused() {
     assert_eq!(client.get("/echo", &[]).await.0, 200);
 }
 
+/// A body that begins and doesn't end.
+struct Endless(Option<Bytes>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        match self.0.take() {
+            Some(first) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_that_comes_early_reaches_a_client_that_still_sends() {
+    let script = crate::script::Script::start().await;
+    let stream = TcpStream::connect(script.larder.address).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for expect in [false, true] {
+        let mut request =
+            Request::post("http://larder.test/api/v4/jobs/42/artifacts").header("job-token", "t");
+        if expect {
+            request = request.header("expect", "100-continue");
+        }
+        let answer = sender.send_request(request.body(Endless(Some(Bytes::from_static(b"abc")))).unwrap());
+        let redirecting = async {
+            let mut gitlab = script.accept().await;
+            gitlab.request_head().await;
+            // What has come goes on, whoever says nothing.
+            assert_eq!(gitlab.bytes(8).await, b"3\r\nabc\r\n");
+            gitlab
+                .send(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")
+                .await;
+            gitlab
+        };
+        let (answer, _gitlab) = tokio::join!(answer, redirecting);
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()),
+            (307, "/there")
+        );
+    }
+    connection.abort();
+}
+
+#[tokio::test]
+async fn what_looks_like_a_mark_of_larders_own_is_no_other_byte() {
+    let script = crate::script::Script::start().await;
+    let mut client = Client::plain(&script.larder).await;
+    for target in ["/\u{f003c}?\u{f0020}", "/gr\u{fc}n"] {
+        let answering = async {
+            let mut gitlab = script.accept().await;
+            let asked = gitlab.request().await;
+            let bytes: String = target.bytes().map(char::from).collect();
+            assert_eq!(asked.line, format!("GET {bytes} HTTP/1.1"));
+            gitlab.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        };
+        let ((status, _), ()) = tokio::join!(client.get(target, &[]), answering);
+        assert_eq!(status, 200);
+    }
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
     let gitlab = GitLab::start(Setup::default()).await.unwrap();
     let patience = Duration::from_millis(50);
-    let larder = Larder::with(&gitlab, |config| config.server.header_timeout = patience).await;
+    let larder = Larder::with(&gitlab, |config| {
+        config.server.header_timeout = patience;
+        config.server.idle_timeout = patience;
+    })
+    .await;
     let gate = Gate::new();
     gate.release(1000);
     gitlab.fault(Fault::new(Effect::Slow(gate.clone())).once());

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod addresses;
 mod archives;
+mod bare;
+mod bombs;
+mod cors;
 mod credentials;
 mod cuts;
 mod damage;
@@ -10,16 +14,21 @@ mod differences;
 mod door;
 mod egress;
 mod entries;
+mod faces;
 mod fills;
+mod floods;
 mod framing;
 mod growing;
 mod grpc;
+mod health;
 mod http2;
 mod lacking;
 mod limits;
+mod memory;
 mod midway;
 mod multiplexed;
 mod names;
+mod numbers;
 mod offered;
 mod outages;
 mod over_http2;
@@ -40,9 +49,12 @@ mod scrubs;
 mod secrets;
 mod smuggling;
 mod sparse;
+mod stores;
+mod strangers;
 mod support;
 mod table;
 mod targets;
+mod telling;
 mod tls;
 mod upgrades;
 mod uploads;

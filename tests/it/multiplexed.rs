@@ -8,7 +8,7 @@ use http::Method;
 
 use crate::peer::{Client, Link, Peer};
 use crate::raw::{Wire, request};
-use crate::support::open;
+use crate::support::{Larder, open};
 
 const RETRIES: &str = "larder_upstream_retries_total";
 
@@ -316,9 +316,12 @@ async fn downloads_that_nobody_reads_hold_up_no_other() {
 async fn fields_without_end_are_an_error_of_that_answer_alone() {
     let peer = Peer::start().await;
     let mut client = peer.client().await;
-    let answer = client.ask("GET /x").await;
+    let answer = client.ask("GET /long").await;
     let mut link = peer.accept().await;
-    link.call().await.finish(200, &[("x-long", &"x".repeat(70_000))]);
+    link.call().await.finish(200, &[("x-long", &"x".repeat(300_000))]);
+    assert_eq!(answer.head().await.unwrap().0.status(), 200);
+    let answer = client.ask("GET /x").await;
+    link.call().await.finish(200, &[("x-long", &"x".repeat(500_000))]);
     let (head, _) = answer.head().await.unwrap();
     assert_eq!(head.status(), 502);
     assert_eq!(head.headers()["proxy-status"], "larder; error=http_protocol_error");
@@ -384,4 +387,44 @@ async fn the_limit_is_one_of_requests_whatever_they_share() {
     for answer in [second, third, poll] {
         assert_eq!(answer.whole().await.unwrap().0, 200);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_no_connection_along_that_others_wait_for() {
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, certificate.cert.pem()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let larder = Larder::on(&url, dir, |config| config.upstream.ca_file = Some(ca)).await;
+    let mut first = Wire::to(larder.address).await;
+    first.send(&request("GET", b"/first", &[], b"")).await;
+    // It is being connected to when a second one wants the same.
+    let stream = listener.accept().await.unwrap().0;
+    let mut second = Client::with(&larder, &h2::client::Builder::new()).await;
+    let answer = second.ask("GET /second").await;
+    let (fence, _) = second.send("GET /fence", &[("host", "another.test")], true).await;
+    assert_eq!(fence.whole().await.unwrap().0, 400);
+    drop(first);
+    while larder.count("larder_connections") > 1 {
+        tokio::task::yield_now().await;
+    }
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tls = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)).accept(stream).await.unwrap();
+    let mut gitlab = h2::server::handshake(tls).await.unwrap();
+    let (asked, mut said) = gitlab.accept().await.unwrap().unwrap();
+    assert_eq!(asked.uri().path(), "/second");
+    said.send_response(http::Response::new(()), true).unwrap();
+    let serving = tokio::spawn(async move { while gitlab.accept().await.is_some() {} });
+    assert_eq!(answer.whole().await.unwrap().0, 200);
+    serving.abort();
 }

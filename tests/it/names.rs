@@ -31,6 +31,36 @@ async fn what_names_gitlab_in_an_answer_names_larder() {
 }
 
 #[tokio::test]
+async fn what_names_gitlabs_external_url_names_larder() {
+    let script = Script::with(|config| {
+        config.upstream.external_url = Some("https://gitlab.public.test".parse().unwrap());
+    })
+    .await;
+    let gitlab = script.address();
+    for place in ["https://gitlab.public.test", &format!("http://{gitlab}")] {
+        let ask = request("GET", b"/api/v4/projects/old%2Fname/jobs/1/artifacts", &[], b"");
+        let (mut client, mut wire) = script.sent(&ask).await;
+        wire.request().await;
+        let answer = format!(
+            "HTTP/1.1 301 Moved Permanently\r\nLocation: {place}/api/v4/projects/7/jobs/1/artifacts\r\n\
+            Link: <{place}/p?page=2>; rel=\"next\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        wire.send(answer.as_bytes()).await;
+        // What a fill can't follow goes to GitLab once more, as the client's own.
+        let got = tokio::select! {
+            got = client.answer(false) => got,
+            () = async {
+                let (mut wire, _) = script.request().await;
+                wire.send(answer.as_bytes()).await;
+                std::future::pending::<()>().await;
+            } => unreachable!(),
+        };
+        assert_eq!(got.field("location"), Some("http://larder.test/api/v4/projects/7/jobs/1/artifacts"));
+        assert_eq!(got.field("link"), Some("<http://larder.test/p?page=2>; rel=\"next\""));
+    }
+}
+
+#[tokio::test]
 async fn a_moved_project_is_found_at_larder() {
     let gitlab = GitLab::start(Setup::default()).await.unwrap();
     let larder = Larder::start(&gitlab).await;

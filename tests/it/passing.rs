@@ -200,3 +200,30 @@ async fn several_cookies_stay_several() {
     seen.dedup();
     assert_eq!(seen.len(), 3, "one from each answer, each GitLab's own: {seen:?}");
 }
+
+#[tokio::test]
+async fn heads_with_many_fields_or_long_ones_come_through() {
+    let script = crate::script::Script::start().await;
+    let archive = gitlab_standin::Archive::sized(20_000).unwrap().bytes().unwrap();
+    for (count, length) in [(101, 10), (1_000, 250), (2, 150_000), (1, 290_000)] {
+        for (target, body) in [
+            (&b"/x"[..], &b"ok"[..]),
+            (format!("/api/v4/projects/7/jobs/{count}/artifacts").as_bytes(), &archive),
+        ] {
+            let (mut client, mut gitlab) = script.sent(&crate::raw::request("GET", target, &[], b"")).await;
+            gitlab.request().await;
+            let line = |number| format!("Set-Cookie: c{number}={}\r\n", "x".repeat(length));
+            let fields = (0..count).map(line).collect::<Vec<String>>().concat();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/zip\r\n\
+                Content-Length: {}\r\n{fields}\r\n",
+                body.len()
+            );
+            gitlab.send(&[head.as_bytes(), body].concat()).await;
+            let answer = client.answer(false).await;
+            assert_eq!((answer.status(), &*answer.body), (200, body), "{count} of {length}");
+            let cookies = answer.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+            assert_eq!(cookies.filter(|(_, value)| value.len() > length).count(), count);
+        }
+    }
+}

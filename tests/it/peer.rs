@@ -11,7 +11,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use larder::config::Config;
 use larder::upstream::Http2;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -214,6 +214,13 @@ impl Half {
     }
 }
 
+/// A connection from one of this machine's own addresses, 127.0.0.0/8.
+pub(crate) async fn connect_from(to: SocketAddr, address: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
 /// A client's connection.
 pub(crate) struct Client {
     sender: h2::client::SendRequest<Bytes>,
@@ -222,7 +229,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn with(larder: &Larder, settings: &h2::client::Builder) -> Self {
-        let stream = TcpStream::connect(larder.address).await.unwrap();
+        Self::over(TcpStream::connect(larder.address).await.unwrap(), settings).await
+    }
+
+    /// One that comes from another address.
+    pub(crate) async fn from(larder: &Larder, address: [u8; 4]) -> Self {
+        Self::over(connect_from(larder.address, address).await, &h2::client::Builder::new()).await
+    }
+
+    async fn over(stream: TcpStream, settings: &h2::client::Builder) -> Self {
         let (sender, connection) = settings.handshake(stream).await.unwrap();
         let running = tokio::spawn(async move {
             let _ = connection.await;

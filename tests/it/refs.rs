@@ -431,3 +431,22 @@ async fn all_routes_at_once_are_one_transfer_where_that_is_proven() {
 fn elsewhere(storage: Storage) -> bool {
     matches!(storage, Storage::Redirect { .. })
 }
+
+#[tokio::test]
+async fn a_plus_and_a_space_in_a_jobs_name_are_two_jobs_that_take_nothing_from_each_other() {
+    let branch = Branch::start(LOCAL_OLD, asking_each_time).await;
+    let gitlab = &branch.scene.gitlab;
+    let pipeline = gitlab.pipeline(branch.scene.project, "feature/x", PipelineStatus::Success);
+    for name in ["a b", "a+b"] {
+        gitlab.put_archive(gitlab.job_in(pipeline, name, JobStatus::Success), files(name));
+    }
+    let spellings = [("a+b", "a b"), ("a%2Bb", "a+b"), ("a%20b", "a b"), ("a%2bb", "a+b")];
+    for (asked, (query, name)) in spellings.iter().cycle().take(8).enumerate() {
+        let ours = branch.get(&format!("download?job={query}")).await;
+        assert!(ours.body == files(name).bytes().unwrap(), "{query} after {asked}");
+        let cache = if asked < 2 { "larder; fwd=miss; stored" } else { "larder; hit" };
+        assert_eq!(ours.cache(), cache, "{query} after {asked}");
+        branch.scene.larder.stored(2.min(asked + 1)).await;
+    }
+    assert_eq!(branch.transfers(), 2, "one for each job, in whatever spelling");
+}

@@ -82,6 +82,19 @@ async fn every_answer_is_gitlabs_whole_one_and_only_a_few_try_the_disk() {
 }
 
 #[tokio::test]
+async fn a_stranger_does_not_spend_the_disks_next_trial() {
+    let scene = Scene::start(MODES[1], archive(300_000, 1)).await;
+    let (no_place, stranger) = (NoPlace::make(&scene), scene.stranger());
+    assert_eq!(scene.get().await.cache(), "larder; fwd=bypass; detail=no-room");
+    no_place.end();
+    scene.larder.clock.advance(Duration::from_secs(5));
+    for _ in 0..3 {
+        assert_eq!(scene.get_as(&stranger).await.status, 404);
+    }
+    assert_eq!(scene.get().await.cache(), "larder; fwd=miss; stored");
+}
+
+#[tokio::test]
 async fn what_is_stored_already_is_served_meanwhile_and_files_of_others_pass() {
     let scene = Scene::start(MODES[1], archive(300_000, 1)).await;
     assert!(scene.is_archive(&scene.get().await));

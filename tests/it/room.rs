@@ -12,7 +12,9 @@ const MIB: u64 = 1 << 20;
 #[tokio::test]
 async fn an_archive_larger_than_the_store_passes_through_whole_each_time() {
     for storage in MODES {
-        let scene = Scene::with(storage, archive(3 * MIB, 1), |config| config.store.max_size = 2 * MIB).await;
+        let scene =
+            Scene::with(storage, archive(3 * MIB, 1), |config| config.store.max_size = (2 * MIB).into())
+                .await;
         for n in 1..=2 {
             let reply = scene.get().await;
             if reply.status == 302 {
@@ -31,7 +33,7 @@ async fn an_archive_larger_than_the_store_passes_through_whole_each_time() {
 async fn an_archive_that_turns_out_too_large_half_way_still_arrives_whole() {
     // Room is taken 64 MiB at a time where no length is known.
     let scene = Scene::with(Storage::Local { etag: Etag::Sha256 }, archive(80 * MIB, 2), |config| {
-        config.store.max_size = 70 * MIB;
+        config.store.max_size = (70 * MIB).into();
     });
     let scene = scene.await;
     scene.gitlab.fault(scene.on_transfer(Effect::Chunked));
@@ -51,7 +53,8 @@ async fn download(scene: &Scene, job: gitlab_standin::JobId) -> Reply {
 /// The scene after a restart, which waits until what was fetched is stored.
 async fn restarted(scene: Scene, after: u64) -> Scene {
     let dir = scene.larder.stop().await;
-    let larder = Larder::on(&scene.gitlab.url(), dir, |config| config.store.max_size = 5 * MIB / 2).await;
+    let larder =
+        Larder::on(&scene.gitlab.url(), dir, |config| config.store.max_size = (5 * MIB / 2).into()).await;
     larder.checked().await;
     larder.clock.advance(Duration::from_secs(after));
     Scene { larder, ..scene }
@@ -120,7 +123,8 @@ async fn within(scene: &Scene, asking: &str, budget: u64, context: &str) {
 async fn a_hundred_at_once_for_a_store_that_holds_ten_all_get_theirs() {
     for storage in MODES {
         let budget = 10 * MIB + (64 << 10);
-        let scene = Scene::with(storage, archive(MIB, 0), |config| config.store.max_size = budget).await;
+        let scene =
+            Scene::with(storage, archive(MIB, 0), |config| config.store.max_size = budget.into()).await;
         let jobs = (1..=100).map(|seed| {
             let (job, archive) = (scene.gitlab.job(scene.project, JobStatus::Success), archive(MIB, seed));
             scene.gitlab.put_archive(job, archive.clone());
@@ -163,7 +167,8 @@ async fn a_hundred_at_once_for_a_store_that_holds_ten_all_get_theirs() {
 async fn ranges_of_long_archives_at_a_full_budget_come_whole() {
     for storage in MODES {
         let budget = 16 * MIB;
-        let scene = Scene::with(storage, archive(80 * MIB, 1), |config| config.store.max_size = budget).await;
+        let scene =
+            Scene::with(storage, archive(80 * MIB, 1), |config| config.store.max_size = budget.into()).await;
         let other = scene.gitlab.job(scene.project, JobStatus::Success);
         let archives = [scene.archive.clone(), archive(80 * MIB + 999, 2)];
         scene.gitlab.put_archive(other, archives[1].clone());

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use larder::app::{App, Reload};
-use larder::clock::Clock;
+use larder::base::clock::Clock;
 use larder::config::Config;
 use larder::store::{ReadMode, Share};
 use larder::telemetry::Metrics;
@@ -34,13 +34,17 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             max_connections_per_address: 0,
-            least: larder::pace::Least { rate: 1024, over: Duration::from_secs(60) },
+            least: larder::base::pace::Least { rate: 1024, over: Duration::from_secs(60) },
             header_timeout: Duration::from_secs(30),
+            memory: 256 << 20,
+            idle_timeout: Duration::from_secs(75),
+            shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(5),
             tls: None,
         },
         upstream: larder::upstream::Settings {
             url: upstream.parse().unwrap(),
+            external_url: None,
             ca_file: None,
             tls: larder::upstream::TlsSettings::default(),
             storage_ca_file: None,
@@ -51,11 +55,13 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             read_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(60),
             resume_timeout: Duration::from_secs(60),
+            max_connection_age: Duration::from_secs(600),
+            retry_store: Duration::from_secs(30),
             max_connections: 4096,
         },
         store: larder::store::Settings {
             dir: dir.to_owned(),
-            max_size: 8 << 30,
+            max_size: (8 << 30).into(),
             max_object: None,
             min_free: 0,
             max_age: Duration::from_secs(30 * 86_400),
@@ -66,6 +72,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
         serving: larder::proxy::Settings {
             on_file: larder::proxy::OnFile::Archive,
             gzip: larder::proxy::GzipFor::Text,
+            ignore_fields: Arc::default(),
         },
         access: larder::access::Settings { ttl: Duration::from_secs(60), grace: Duration::ZERO },
         admin: larder::admin::Settings { listen: any, hosts: Vec::new() },

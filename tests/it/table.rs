@@ -7,7 +7,7 @@ mod world;
 
 use std::time::Duration;
 
-use gitlab_standin::{Class, Effect, Etag, Fault, Gate, Seen, Storage};
+use gitlab_standin::{Class, Effect, Etag, Fault, Gate, Seen, Setup, Storage};
 use http::Method;
 
 use crate::scene::MODES;
@@ -167,8 +167,8 @@ async fn warm(world: &World, larder: &Larder, case: &Case) {
 }
 
 /// Compares all rows in one storage mode.
-async fn compare(storage: Storage) {
-    let world = World::start(storage).await;
+async fn compare(setup: Setup, storage: Storage) {
+    let world = World::start(setup, storage).await;
     let mut cases = Vec::new();
     for row in rows() {
         // HEAD first: it fills nothing.
@@ -216,20 +216,25 @@ fn named(case: &Case) -> String {
 
 #[tokio::test]
 async fn nobody_can_tell_larder_from_an_older_gitlab_with_local_storage() {
-    compare(MODES[0]).await;
+    compare(Setup::default(), MODES[0]).await;
 }
 
 #[tokio::test]
 async fn nobody_can_tell_larder_from_a_newer_gitlab_with_local_storage() {
-    compare(MODES[1]).await;
+    compare(Setup::default(), MODES[1]).await;
 }
 
 #[tokio::test]
 async fn nobody_can_tell_larder_from_a_gitlab_that_redirects_to_an_object_store() {
-    compare(MODES[2]).await;
+    compare(Setup::default(), MODES[2]).await;
 }
 
 #[tokio::test]
 async fn nobody_can_tell_larder_from_a_gitlab_that_sends_what_an_object_store_has() {
-    compare(MODES[3]).await;
+    compare(Setup::default(), MODES[3]).await;
+}
+
+#[tokio::test]
+async fn nobody_can_tell_larder_from_a_gitlab_whose_host_has_no_table_of_types() {
+    compare(Setup::default().mime_table(false), MODES[2]).await;
 }

@@ -3,6 +3,7 @@
 use gitlab_standin::{GitLab, Setup};
 
 use crate::raw::{self, End, both, request};
+use crate::script::Script;
 use crate::support::Larder;
 
 async fn town() -> (GitLab, Larder) {
@@ -54,6 +55,55 @@ async fn methods_and_targets_arrive_byte_for_byte() {
         let head = request("HEAD", target, &[], b"");
         let (straight, through) = both(gitlab.address(), larder.address, &head).await;
         assert_eq!(through.line, straight.line, "HEAD {name}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_no_uri_may_hold_arrive_as_they_came() {
+    let script = Script::start().await;
+    let mut client = script.client().await;
+    for target in [
+        &b"/a<b>c"[..],
+        b"/`x`?`y`",
+        b"/a?q=\"<b>\"",
+        b"/gr\xfcn/caf\xe9?q=\xff\xfe",
+        b"/\xc3\xbc/\xf0\x9f\x98\x80/\xf0\x9f",
+        "/\u{f003c}/\u{f000d}\u{f000a}?\u{f00ff}".as_bytes(),
+        b"/plain",
+        b"/api/v4/projects/7/jobs/42/artifacts?private_token=<t>",
+        b"/api/v4/projects/7/jobs/42/artifacts/\xfc.txt",
+        b"/api/v4/projects/7/jobs/artifacts/main/raw/<a>?job=b",
+    ] {
+        for method in ["GET", "POST"] {
+            let lines: [&[u8]; 2] = [b"Content-Length: 8", b"X-Name: <\xfc>"];
+            let sent = if method == "GET" {
+                request(method, target, &lines[1..], b"")
+            } else {
+                request(method, target, &lines, b"GET /<> ")
+            };
+            client.send(&sent).await;
+            let (mut gitlab, asked) = script.request().await;
+            let name: String = target.iter().copied().map(char::from).collect();
+            assert_eq!(asked.line, format!("{method} {name} HTTP/1.1"));
+            assert_eq!(asked.field("x-name"), Some("<\u{fc}>"));
+            assert_eq!(asked.body, if method == "GET" { &b""[..] } else { b"GET /<> " });
+            gitlab.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            let answer = client.answer(false).await;
+            assert_eq!(answer.status(), 200);
+            if method == "GET" {
+                assert_eq!(answer.field("cache-status"), Some("larder; fwd=bypass; detail=pass"));
+            }
+            script.keep(gitlab);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_ends_a_line_or_a_word_is_no_part_of_a_target() {
+    let script = Script::start().await;
+    for target in [&b"/a b"[..], b"/a\x7f", b"/a\x00", b"/a\tb", b"/<\rX: y"] {
+        let answer = raw::exchange(script.larder.address, &request("GET", target, &[], b"")).await;
+        assert_eq!(answer.status(), 400, "{target:?}");
     }
 }
 

@@ -181,10 +181,28 @@ async fn what_is_no_tls_is_counted_and_cut_off_and_silence_is_not_waited_for() {
     .await;
     let mut plain = raw::Wire::to(larder.address).await;
     plain.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let told = plain.answer(false).await;
+    assert_eq!((told.status(), told.field("connection")), (400, Some("close")));
+    let message = "400 Bad Request - this port speaks HTTPS, and the request came as plain HTTP";
+    assert_eq!(told.json()["message"], message);
+    assert_eq!(plain.end().await, raw::End::Closed);
     larder.counted("larder_connections_cut_total{why=\"tls\"}", 1).await;
     let mut silent = TcpStream::connect(larder.address).await.unwrap();
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(larder.count("larder_connections_cut_total{why=\"tls_timeout\"}"), 1);
+    // What still comes is read, so that the answer isn't lost with it.
+    for begins in
+        [&b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"[..], b"\r\nGET / HTTP/1.0\r\n\r\n"]
+    {
+        let mut plain = raw::Wire::to(larder.address).await;
+        plain.send(begins).await;
+        plain.send_what_is_taken(&vec![b'x'; 50_000]).await;
+        assert_eq!(plain.answer(false).await.status(), 400);
+    }
+    // What is neither gets no words that it couldn't read.
+    let mut neither = raw::Wire::to(larder.address).await;
+    neither.send(&[0x80, 0x2e, 1, 0, 2, 0, 21]).await;
+    assert!(neither.next_answer(false).await.is_err());
     // Whoever only looks whether somebody listens is neither.
     drop(TcpStream::connect(larder.address).await.unwrap());
 }
@@ -219,7 +237,7 @@ async fn larder_does_not_start_with_certificates_that_make_no_sense() {
     let pair =
         Pair { cert: Path::new("/nonexistent/a.pem").into(), key: Path::new("/nonexistent/a.key").into() };
     config.server.tls = Some(Settings { pairs: vec![pair], min_version: Version::Tls12 });
-    let started = larder::app::App::start(config, larder::clock::Clock::manual(0)).await;
+    let started = larder::app::App::start(config, larder::base::clock::Clock::manual(0)).await;
     let error = started.unwrap_err().to_string();
     assert!(error.contains("server.tls.cert /nonexistent/a.pem"), "{error}");
 }

@@ -93,7 +93,11 @@ async fn a_side_that_has_ended_can_still_be_told_something() {
 
 #[tokio::test]
 async fn an_upgraded_connection_may_be_silent_for_longer_than_others() {
-    let script = Script::with(|config| config.server.header_timeout = Duration::from_millis(50)).await;
+    let script = Script::with(|config| {
+        config.server.header_timeout = Duration::from_millis(50);
+        config.server.idle_timeout = Duration::from_millis(50);
+    })
+    .await;
     let mut idle = script.client().await;
     idle.send(&request("GET", b"/x", &[], b"")).await;
     let mut gitlab = script.accept().await;
@@ -107,6 +111,32 @@ async fn an_upgraded_connection_may_be_silent_for_longer_than_others() {
     assert_eq!(other.end().await, End::Closed, "one that says nothing");
     client.send(b"still here").await;
     assert_eq!(gitlab.bytes(10).await, b"still here");
+}
+
+#[tokio::test]
+async fn a_page_of_larders_is_one_of_gitlabs_to_live_updates_and_others_stay_foreign() {
+    let script = Script::start().await;
+    let own = format!("http://{}", script.address());
+    for (origin, sent) in [
+        ("http://larder.test", &*own),
+        ("http://larder.test:80", &own),
+        ("http://evil.test", "http://evil.test"),
+        ("https://larder.test", "https://larder.test"),
+        ("http://larder.test:8080", "http://larder.test:8080"),
+        ("null", "null"),
+    ] {
+        let line = format!("Origin: {origin}");
+        let lines = [&ASK[..], &[line.as_bytes()]].concat();
+        let (mut client, mut gitlab) = script.sent(&request("GET", b"/-/cable", &lines, b"")).await;
+        let asked = gitlab.request().await;
+        assert_eq!(asked.field("origin"), Some(sent), "{origin}");
+        // Action Cable compares it with this.
+        let base =
+            format!("{}://{}", asked.field("x-forwarded-proto").unwrap(), asked.field("host").unwrap());
+        assert_eq!(asked.field("origin") == Some(&base), sent == own, "{origin}");
+        gitlab.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(client.answer(false).await.status(), 404);
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,49 @@ async fn an_upload_that_gitlab_refuses_is_never_sent() {
 }
 
 #[tokio::test]
+async fn an_upload_goes_on_though_nobody_says_that_it_is_wanted() {
+    let script = Script::start().await;
+    let (mut client, mut gitlab) = script.sent(UPLOAD).await;
+    gitlab.request_head().await;
+    // A client that waits for the word has it from larder, once GitLab's was waited for long enough.
+    assert!(client.interim().await.starts_with("HTTP/1.1 100 "));
+    client.send(b"hello").await;
+    assert_eq!(gitlab.bytes(5).await, b"hello");
+    gitlab.send(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(client.answer(false).await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_redirect_that_comes_early_reaches_a_client_that_still_sends() {
+    let script = Script::start().await;
+    let job = "/api/v4/jobs/42/artifacts?artifact_type=archive&artifact_format=zip";
+    let elsewhere = format!("http://{}{job}&there=1", script.address());
+    for framing in ["Transfer-Encoding: chunked", "Content-Length: 8000000"] {
+        for connection in ["keep-alive", "close"] {
+            let head =
+                format!("POST {job} HTTP/1.1\r\nHost: larder.test\r\nJOB-TOKEN: t\r\n{framing}\r\n\r\n");
+            let (mut client, mut gitlab) = script.sent(head.as_bytes()).await;
+            client.send(b"1000\r\n").await;
+            client.send(&[1; 4096]).await;
+            gitlab.request_head().await;
+            let answer = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\
+                Connection: {connection}\r\n\r\n"
+            );
+            gitlab.send(answer.as_bytes()).await;
+            // The client sends no more before it has it.
+            let answer = client.answer(false).await;
+            let there = format!("http://larder.test{job}&there=1");
+            assert_eq!(
+                (answer.status(), answer.field("location")),
+                (307, Some(&*there)),
+                "{framing} {connection}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_old_clients_expectation_goes_no_further() {
     let script = Script::start().await;
     let old = b"POST /upload HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello";

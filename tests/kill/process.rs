@@ -28,6 +28,8 @@ pub(crate) fn spawn(command: &mut Command) -> Child {
 pub(crate) struct Process {
     child: Child,
     lines: Mutex<Receiver<Value>>,
+    /// What it said before it served.
+    pub(crate) began: Vec<Value>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -60,8 +62,9 @@ impl Process {
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let address = listening(&mut log, "listening");
-        let admin = listening(&mut log, "admin listening");
+        let mut began = Vec::new();
+        let address = listening(&mut log, "listening", &mut began);
+        let admin = listening(&mut log, "admin listening", &mut began);
         // A log that nobody reads would stop the process.
         let (tell, lines) = channel();
         std::thread::spawn(move || {
@@ -70,7 +73,7 @@ impl Process {
                 let _ = serde_json::from_str(&line).map(|line| tell.send(line));
             }
         });
-        Self { child, lines: Mutex::new(lines), address, admin }
+        Self { child, lines: Mutex::new(lines), began, address, admin }
     }
 
     /// Waits for a line of the log with this message.
@@ -171,7 +174,7 @@ impl Drop for Process {
     }
 }
 
-fn listening(log: &mut impl BufRead, message: &str) -> SocketAddr {
+fn listening(log: &mut impl BufRead, message: &str, began: &mut Vec<Value>) -> SocketAddr {
     for line in log.lines() {
         let line = line.unwrap();
         let entry: Value = serde_json::from_str(&line).unwrap();
@@ -179,6 +182,7 @@ fn listening(log: &mut impl BufRead, message: &str) -> SocketAddr {
         if fields["message"] == message {
             return fields["address"].as_str().unwrap().parse().unwrap();
         }
+        began.push(entry);
     }
     panic!("it ended without a word of {message}");
 }
@@ -197,6 +201,12 @@ pub(crate) struct Town {
 impl Town {
     /// So many jobs with archives of this size, each different.
     pub(crate) fn new(storage: Storage, jobs: u64, size: u64) -> Self {
+        let sizes = std::iter::repeat_n(size, usize::try_from(jobs).unwrap());
+        Self::of(storage, &sizes.collect::<Vec<_>>())
+    }
+
+    /// A job with an archive of each size, each different.
+    pub(crate) fn of(storage: Storage, sizes: &[u64]) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let gitlab = runtime.block_on(GitLab::start(Setup::default().storage(storage))).unwrap();
@@ -206,7 +216,8 @@ impl Town {
         let token = gitlab.personal_token(alice, Scope::Api);
         let redirects = matches!(storage, Storage::Redirect { .. });
         let mut town = Self { runtime, gitlab, project, token, redirects, jobs: Vec::new() };
-        town.jobs = (1..=jobs).map(|seed| town.add(Archive::seeded(size, seed).unwrap())).collect();
+        let archives = (1..).zip(sizes).map(|(seed, size)| Archive::seeded(*size, seed).unwrap());
+        town.jobs = archives.map(|archive| town.add(archive)).collect();
         town
     }
 

@@ -20,7 +20,7 @@ const PASSED: &str = "larder; fwd=bypass; detail=no-room";
 const STORED: &str = "larder; fwd=miss; stored";
 
 /// Who owns nothing and may do nothing.
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// The longest wait for a trial of the disk, far above the time between two of them.
 const TRIED: Duration = Duration::from_secs(120);
@@ -34,12 +34,12 @@ struct Disk {
     _dir: tempfile::TempDir,
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 /// A command with other words in the place of its program.
-fn instead(words: &[&OsStr], command: &Command) -> Command {
+pub(crate) fn instead(words: &[&OsStr], command: &Command) -> Command {
     let mut other = Command::new(words[0]);
     other.env_clear().args(&words[1..]).args(command.get_args());
     other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
@@ -167,22 +167,50 @@ fn town() -> Town {
     Town::new(LOCAL, 2, SIZE)
 }
 
+/// Does something with a full disk, where one can be had.
+fn on_a_full_one(town: &Town, act: impl FnOnce(Disk)) {
+    match full(town) {
+        Some(disk) => act(disk),
+        None => {
+            eprintln!("nothing can be mounted here: refusals without a full disk are tested all the same");
+        }
+    }
+}
+
 #[test]
-fn a_full_disk_costs_one_line_and_no_answer_and_comes_back_by_itself() {
+fn a_disk_full_of_other_things_costs_one_line_and_no_answer_and_comes_back_by_itself() {
+    // What is held is less than what the other one needs: nothing goes for it.
+    let town = Town::of(LOCAL, &[SIZE / 3, SIZE]);
+    on_a_full_one(&town, |disk| holds(&town, disk));
+}
+
+#[test]
+fn a_full_disk_gives_up_what_was_used_least_recently_and_no_more_until_it_fits() {
     for chunked in [false, true] {
-        let town = town();
+        let town = Town::of(LOCAL, &[SIZE / 2, SIZE / 2, SIZE / 3]);
         if chunked {
             let whole = |seen: &gitlab_standin::Seen| seen.header("range").is_none();
             town.gitlab.fault(Fault::new(Effect::Chunked).when(whole));
         }
-        match full(&town) {
-            Some(disk) => holds(&town, disk),
-            None => {
-                eprintln!(
-                    "nothing can be mounted here: refusals without a full disk are tested all the same"
-                );
+        on_a_full_one(&town, |Disk { larder, refuse, _dir, .. }| {
+            let [first, second, third] = &town.jobs[..] else { panic!() };
+            for (held, (job, archive)) in [first, second].into_iter().enumerate() {
+                assert_eq!(town.check(&larder, *job, archive), STORED);
+                let stored = (held + 1).to_string();
+                while larder.metric("larder_fills_total{result=\"stored\"}") != Some(stored.clone()) {}
             }
-        }
+            while larder.metric("larder_store_shards_unchecked").as_deref() != Some("0") {}
+            refuse();
+            assert_eq!(town.check(&larder, third.0, &third.1), STORED, "chunked: {chunked}");
+            while larder.metric("larder_fills_total{result=\"stored\"}").as_deref() != Some("3") {}
+            for (job, archive) in [second, third] {
+                assert_eq!(town.check(&larder, *job, archive), "larder; hit", "chunked: {chunked}");
+            }
+            assert_eq!(larder.metric("larder_evictions_total").as_deref(), Some("1"));
+            assert_eq!(larder.metric("larder_store_writable").as_deref(), Some("1"));
+            let log = larder.finish();
+            assert_eq!(count(&log, "WARN", ""), 0, "{log:#?}");
+        });
     }
 }
 

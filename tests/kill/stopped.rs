@@ -149,3 +149,37 @@ fn it_starts_in_front_of_a_gitlab_that_is_down() {
     town.listen(Listening::Open);
     assert_eq!(town.check(&larder, *job, archive), "larder; fwd=miss; stored");
 }
+
+/// The status of an answer of the admin listener's, asked as load balancers do: over and over.
+fn admin(larder: &Process, path: &str) -> u16 {
+    Download::new(larder.admin, "GET", path, &[]).head()
+}
+
+#[test]
+fn with_a_delay_it_serves_on_while_it_says_that_it_is_about_to_end() {
+    let (town, dir) = (town(), tempfile::tempdir().unwrap());
+    let mut program = command(&town.gitlab.url(), dir.path());
+    let larder = Process::run(program.env("LARDER__SERVER__SHUTDOWN_DELAY", "24h"));
+    assert_eq!(admin(&larder, "/readyz"), 200);
+    larder.terminate();
+    larder.said("about to drain: serving on until load balancers know");
+    assert_eq!((admin(&larder, "/readyz"), admin(&larder, "/healthz")), (503, 200));
+    let (job, archive) = &town.jobs[0];
+    for _ in 0..3 {
+        town.check(&larder, *job, archive);
+    }
+    // Whoever can't wait says so once more.
+    larder.terminate();
+    larder.said("draining");
+    assert_eq!(larder.wait().code(), Some(0));
+}
+
+#[test]
+fn a_delay_ends_by_itself() {
+    let (town, dir) = (town(), tempfile::tempdir().unwrap());
+    let mut program = command(&town.gitlab.url(), dir.path());
+    let larder = Process::run(program.env("LARDER__SERVER__SHUTDOWN_DELAY", "10ms"));
+    larder.terminate();
+    larder.said("draining");
+    assert_eq!(larder.wait().code(), Some(0));
+}

@@ -37,7 +37,7 @@ fn all_problems_are_reported_at_once() {
          \"https://example.com/gitlab\", without user name, password, query or fragment, from the file, \
          LARDER__UPSTREAM__URL or --upstream",
         "cache.max_size (environment LARDER__CACHE__MAX_SIZE): found \"1\"; expected a size from 64MiB to 1048576TiB \
-         such as \"20GiB\" or \"500GB\"",
+         such as \"20GiB\" or \"500GB\", or a percentage from \"1%\" to \"100%\"",
         "access.ttl (file l.toml): found a table or a date; expected a duration from 0s to 24h such as \"30s\"",
         "log.format (flag --log-format): found \"xml\"; expected \"auto\", \"text\" or \"json\"",
         "log.level (file l.toml): found a table or a date; expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",

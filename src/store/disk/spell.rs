@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::base::clock::Moment;
 
 /// While the disk refuses, one archive is tried this long after the last one: often enough that nobody waits for it once
 /// there is space, rarely enough to cost nothing.
@@ -46,6 +46,11 @@ impl Spell {
         }
     }
 
+    /// Whether it refuses and may be tried again.
+    pub(super) fn is_to_be_tried(&self, now: Moment) -> bool {
+        self.refusing.as_ref().is_some_and(|refusing| now.since(refusing.tried) >= PAUSE)
+    }
+
     /// Whether it refuses.
     pub(super) const fn is_refusing(&self) -> bool {
         self.refusing.is_some()
@@ -84,7 +89,7 @@ impl Spell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::base::clock::Clock;
 
     /// What happens, and what must come of it.
     enum Step {

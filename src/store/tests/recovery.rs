@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::store::shelf::Slot;
+use crate::store::lru::StoredMeta;
 
 const ROOM: u64 = 100 << 20;
 
@@ -42,7 +42,7 @@ fn files(dir: &Path) -> BTreeSet<PathBuf> {
 fn shelved(bench: &Bench) -> BTreeSet<PathBuf> {
     let layout = bench.shared_layout();
     let shelved = bench.store.shared.shelf.lock();
-    let of = |(key, slot): (Key, Slot)| [layout.zip(key, slot.id), layout.rec(key, slot.id)];
+    let of = |(key, slot): (Key, StoredMeta)| [layout.zip(key, slot.id), layout.rec(key, slot.id)];
     shelved.shelf.iter().flat_map(of).collect()
 }
 
@@ -176,12 +176,12 @@ async fn a_commit_and_a_pass_that_meet_leave_the_archive_whole() {
     lose_index(dir.path());
     let bench = Bench::unchecked(dir.path(), ROOM);
     assert!(bench.store.check_some(), "the old archive is listed");
-    let draft = bench.store.draft(key(LISTED_FIRST), Some(2000)).await.unwrap();
-    let other = bench.store.draft(key(1), Some(2000)).await.unwrap();
-    bench.write(&draft, &pattern(2000), |place| place()).unwrap();
-    bench.write(&other, &pattern(2000), |place| {
+    let begun = bench.begin(LISTED_FIRST, Some(2000)).await.unwrap();
+    let other = bench.begin(1, Some(2000)).await.unwrap();
+    bench.write(begun, &pattern(2000), still).unwrap();
+    bench.write(other, &pattern(2000), || {
         bench.check();
-        place();
+        Some(())
     });
     for job in [1, LISTED_FIRST] {
         assert_eq!(bench.read(job).await, Some(pattern(2000)), "{job}");
@@ -297,7 +297,7 @@ async fn an_archive_of_another_version_is_left_alone() {
     let before = files(dir.path());
     let rec = before.iter().find(|path| path.extension().unwrap() == "rec").unwrap();
     let mut bytes = fs::read(rec).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 9;
     fs::write(rec, bytes).unwrap();
     let bench = Bench::unchecked(dir.path(), ROOM);
     assert!(bench.read(1).await.is_none());

@@ -37,17 +37,9 @@ fn aside(layout: &Layout) -> PathBuf {
 
 /// Tries to store an archive of 1000 bytes under a key.
 async fn attempt(bench: &Bench) -> Result<(), Error> {
-    let draft = bench.store.draft(key(1), Some(1000)).await?;
-    let mut writer = draft.writer();
-    writer.write(&pattern(1000))?;
-    let written = writer.finish(None)?;
-    let record = Record {
-        length: 1000,
-        filled_at: bench.clock.now().unix_seconds(),
-        chunks: written.chunks,
-        ..record::tests::record(1, draft.id().get(), 0)
-    };
-    bench.store.commit(&draft, &record, |place| place()).map(drop)
+    let (archive, claim) = bench.begin(1, Some(1000)).await?;
+    write_all(claim, &pattern(1000))?;
+    bench.store.commit(&archive, still).map(drop)
 }
 
 #[tokio::test]
@@ -99,7 +91,7 @@ async fn a_disk_that_takes_no_file_costs_no_stored_archive() {
     drop(bench.fill(1, &pattern(1_000_000)).await.unwrap());
     let layout = bench.shared_layout();
     fs::rename(layout.incoming(), aside(&layout)).unwrap();
-    assert!(bench.store.draft(key(2), Some(1_000_000)).await.is_err());
+    assert!(bench.begin(2, Some(1_000_000)).await.is_err());
     assert_eq!(bench.read(1).await, Some(pattern(1_000_000)), "nothing was evicted for it");
 }
 
@@ -108,11 +100,11 @@ async fn an_archive_begun_before_the_refusal_is_stored_and_proves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::new(dir.path(), 100 << 20);
     let layout = bench.shared_layout();
-    let early = bench.store.draft(key(2), Some(1000)).await.unwrap();
+    let early = bench.begin(2, Some(1000)).await.unwrap();
     fs::rename(layout.incoming(), aside(&layout)).unwrap();
-    assert!(bench.store.draft(key(1), Some(1000)).await.is_err());
+    assert!(bench.begin(1, Some(1000)).await.is_err());
     fs::rename(aside(&layout), layout.incoming()).unwrap();
-    assert!(bench.write(&early, &pattern(1000), |place| place()).is_some());
+    assert!(bench.write(early, &pattern(1000), still).is_some());
     assert!(!bench.store.totals().writable);
 }
 

@@ -48,6 +48,28 @@ impl Archive {
         })
     }
 
+    /// A zip of one member of `unpacked` zeros, and of `count` more that stand in its directory alone and are the same
+    /// bytes: little to send, and much to unpack.
+    pub fn sharing(count: u32, unpacked: usize) -> Self {
+        Self::in_memory(|zip| {
+            zip.add(&Member::file("zeros.bin", vec![0; unpacked]))?;
+            (0..count).for_each(|index| zip.list_again(&format!("zeros-{index:06}.bin")));
+            Ok(())
+        })
+    }
+
+    /// A zip of `count` members with these bytes each, deflated once and written for each.
+    pub fn alike(count: u32, data: impl Into<Bytes>) -> Self {
+        let data = data.into();
+        Self::in_memory(|zip| {
+            let packed = zip.pack(&data)?;
+            (0..count).try_for_each(|index| {
+                let member = Member::file(format!("alike-{index:06}.bin"), data.clone());
+                zip.add_packed(&member, &packed)
+            })
+        })
+    }
+
     /// A zip of exactly `total` bytes (or the smallest possible, some 250 bytes): one stored member
     /// `data.bin` of pseudo-random content. The same size gives the same bytes.
     pub fn sized(total: u64) -> io::Result<Self> {
@@ -58,10 +80,12 @@ impl Archive {
     pub fn seeded(total: u64, seed: u64) -> io::Result<Self> {
         let payload = zip::payload_for(total);
         if total <= IN_MEMORY {
-            return Ok(Self::in_memory(|zip| zip.add_stream("data.bin", payload, &Filler::new(seed))));
+            return Ok(Self::in_memory(|zip| {
+                zip.add_stream("data.bin", payload, &Filler::new(seed, payload))
+            }));
         }
         let mut zip = ZipWriter::new(FileSink::new()?);
-        zip.add_stream("data.bin", payload, &Filler::new(seed))?;
+        zip.add_stream("data.bin", payload, &Filler::new(seed, payload))?;
         let (content, sha256) = zip.finish()?.finish();
         Ok(Self(Arc::new(Stored { content, sha256 })))
     }
@@ -75,7 +99,7 @@ impl Archive {
 
     fn twin(total: u64, seed: u64) -> Self {
         Self::in_memory(|zip| {
-            zip.add_stream("different.bin", total, &Filler::new(seed))?;
+            zip.add_stream("different.bin", total, &Filler::new(seed, total))?;
             // Each record of the directory takes more than 80 bytes: 16 of them cover the last KiB.
             (0..16).try_for_each(|index| {
                 zip.add(&Member::stored(format!("equal/in-both-archives-{index:02}.txt"), "equal"))

@@ -30,7 +30,7 @@ impl Arguments {
                 .get_one("listen")
                 .copied()
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
-            storage: matches.get_one("storage").copied().unwrap_or(Storage::Local { etag: Etag::Sha256 }),
+            storage: matches.get_one("storage").copied().unwrap_or(Storage::Local { etag: Etag::Weak }),
             root: matches.get_one("relative-root").cloned().unwrap_or_default(),
             archive_size: matches.get_one("archive-size").copied().unwrap_or(1 << 20),
             jobs: matches.get_one("jobs").copied().unwrap_or(3),
@@ -55,7 +55,7 @@ fn command() -> Command {
             Arg::new("storage")
                 .long("storage")
                 .value_name("MODE")
-                .help("local, local-sha256, redirect, redirect-job-id or proxied [default: local-sha256]")
+                .help("local, local-sha256, redirect, redirect-job-id or proxied [default: local]")
                 .value_parser(storage),
         )
         .arg(Arg::new("relative-root").long("relative-root").value_name("PATH").help("Such as /gitlab"))
@@ -103,7 +103,7 @@ fn storage(text: &str) -> Result<Storage, String> {
         "local-sha256" => Ok(Storage::Local { etag: Etag::Sha256 }),
         "redirect" => Ok(Storage::Redirect { job_id_in_path: false }),
         "redirect-job-id" => Ok(Storage::Redirect { job_id_in_path: true }),
-        "proxied" => Ok(Storage::Proxied { etag: Etag::Sha256 }),
+        "proxied" => Ok(Storage::Proxied { etag: Etag::Weak }),
         _ => Err("expected local, local-sha256, redirect, redirect-job-id or proxied".to_owned()),
     }
 }

@@ -1,6 +1,6 @@
 //! A request as the routes look at it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, Method};
 
@@ -112,10 +112,19 @@ fn seen(parts: &http::request::Parts, conn: &Conn) -> Seen {
     Seen { class: Class::Object, method, target, headers, peer: conn.peer }
 }
 
-/// The client's address: nginx is told to trust the first `X-Forwarded-For`.
+/// A proxy that GitLab is told to trust besides this machine, for tests with one more in between.
+const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1));
+
+/// The client's address as the bundled nginx finds it (`real_ip_recursive`): of all that the request came through, the last
+/// that isn't a trusted proxy.
 fn client(headers: &HeaderMap, conn: &Conn) -> IpAddr {
-    let forwarded = first(headers, "x-forwarded-for").and_then(|text| text.parse().ok());
-    forwarded.unwrap_or_else(|| conn.peer.ip())
+    let lists = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let mut way: Vec<IpAddr> =
+        lists.flat_map(|list| list.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
+    way.push(conn.peer.ip());
+    let trusted = |ip: &IpAddr| ip.is_loopback() || *ip == PROXY;
+    let client = way.iter().rev().find(|ip| !trusted(ip)).or(way.first());
+    client.copied().unwrap_or_else(|| conn.peer.ip())
 }
 
 fn origin(headers: &HeaderMap, secure: bool) -> String {

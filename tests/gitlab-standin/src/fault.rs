@@ -56,6 +56,13 @@ pub enum Effect {
         /// The `Location`, word for word.
         location: String,
     },
+    /// A redirect of a front that sends everybody elsewhere, before anybody's right is looked at.
+    Front {
+        /// The status, such as 302.
+        status: u16,
+        /// The `Location`, in which `{path}` and `{target}` are the request's path, and the same with its query.
+        location: String,
+    },
     /// Any answer.
     Answer {
         /// The status; above 599 or below 200 it becomes 500.

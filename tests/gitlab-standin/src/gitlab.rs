@@ -40,6 +40,7 @@ impl GitLab {
         let identity = setup.identity.as_ref().map(|identity| acceptor(identity, setup.http2)).transpose()?;
         let shared = Arc::new(Shared {
             root: setup.root.clone(),
+            bare: setup.bare,
             world: Mutex::new(World::new(setup, format!("http://{}", store.address()))),
             tally: Tally::default(),
             faults: Arc::default(),

@@ -49,5 +49,5 @@ pub use net::Listening;
 pub use route::Class;
 pub use seen::Seen;
 pub use server::Server;
-pub use settings::{Etag, RunnerAuth, Setup, Storage};
+pub use settings::{Attachments, Etag, RunnerAuth, Setup, Storage};
 pub use world::{ArtifactsAccess, JobStatus, Level, PipelineStatus, Scope, Visibility};

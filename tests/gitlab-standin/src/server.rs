@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue, IF_RANGE, RANGE};
+use http::header::{HOST, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use http::{Request, Response, request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) faults: Arc<Faults>,
     pub(crate) log: Log,
     pub(crate) root: String,
+    pub(crate) bare: bool,
 }
 
 /// A connection is to be closed instead of an answer.
@@ -104,6 +105,9 @@ async fn respond(
 ) -> Result<Response<Payload>, Broken> {
     let (mut parts, body) = request.into_parts();
     name_host(&mut parts);
+    if shared.bare {
+        read_as_rack(&mut parts);
+    }
     let mut ask = match server {
         Server::Gitlab => Ask::to_gitlab(&parts, &conn, &shared.root),
         Server::Store => Ask::to_store(&parts, &conn),
@@ -124,6 +128,18 @@ async fn respond(
         Server::Store => reply,
     };
     Ok(response::build(&shared, &ask, reply, effects, conn))
+}
+
+/// Names of fields as Rack reads them.
+fn read_as_rack(parts: &mut request::Parts) {
+    let spelt: Vec<HeaderName> =
+        parts.headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in spelt {
+        let read = HeaderName::try_from(name.as_str().replace('_', "-"));
+        if let (Some(value), Ok(read)) = (parts.headers.remove(&name), read) {
+            parts.headers.insert(read, value);
+        }
+    }
 }
 
 /// HTTP/2 says the host in its request line; nginx hands it on as a field.

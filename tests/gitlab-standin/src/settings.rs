@@ -6,9 +6,10 @@ use std::time::Duration;
 /// The entity tag that GitLab's Rails side puts on artifact answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Etag {
-    /// Older: one constant weak tag on everything that Workhorse sends (issue 371991).
+    /// One constant weak tag on everything that Workhorse sends (issue 371991): every self-managed GitLab, up to now.
     Weak,
-    /// Newest (MR 238127): the archive's SHA-256, strong; none on the runner's route.
+    /// With the flag `workhorse_download_etag_caching` of 19.1, off by default (MR 238127): the archive's SHA-256, strong;
+    /// none on the runner's route.
     Sha256,
 }
 
@@ -23,8 +24,7 @@ pub enum Storage {
     /// In an object store that clients are sent to: 302, or 303 for HEAD. The runner's route does so only
     /// with `direct_download=true`.
     Redirect {
-        /// Older GitLab has the job id in the object's path; newer (`use_final_store_path`) has not. It also
-        /// decides which [`Etag`] the answers have that are not redirects.
+        /// Older GitLab has the job id in the object's path; newer (`use_final_store_path`) has not.
         job_id_in_path: bool,
     },
     /// In an object store that Workhorse reads for the client (`proxy_download`, send-url).
@@ -34,14 +34,13 @@ pub enum Storage {
     },
 }
 
-impl Storage {
-    pub(crate) fn etag(self) -> Etag {
-        match self {
-            Self::Local { etag } | Self::Proxied { etag } => etag,
-            Self::Redirect { job_id_in_path: true } => Etag::Weak,
-            Self::Redirect { job_id_in_path: false } => Etag::Sha256,
-        }
-    }
+/// What an entry is called on the routes that look at its content (A5, W3), if it is no SVG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachments {
+    /// 15.0 to 15.3 (MR 83515): what it looks like, text as plain text.
+    Sniffed,
+    /// Since 15.4 (MR 95859): bytes.
+    Opaque,
 }
 
 /// Whom `GET /jobs/:id/artifacts` lets in; it changed over the years (`lib/api/ci/runner.rb`).
@@ -64,8 +63,12 @@ pub(crate) struct Identity {
 
 /// What [`GitLab::start`](crate::GitLab::start) needs to know.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an installation's own, and set by name")]
 pub struct Setup {
     pub(crate) storage: Storage,
+    pub(crate) digests: bool,
+    pub(crate) mime_table: bool,
+    pub(crate) attachments: Attachments,
     pub(crate) root: String,
     pub(crate) listen: SocketAddr,
     pub(crate) identity: Option<Identity>,
@@ -74,14 +77,19 @@ pub struct Setup {
     pub(crate) read_api_head: bool,
     pub(crate) set_cookie: bool,
     pub(crate) link_lifetime: Duration,
+    pub(crate) bare: bool,
     pub(crate) seed: u64,
 }
 
 impl Default for Setup {
-    /// A newest GitLab with local storage at `/`, on a free port of 127.0.0.1.
+    /// A newest GitLab as it is installed, with local storage at `/`, on a free port of 127.0.0.1; its host has a table of
+    /// MIME types.
     fn default() -> Self {
         Self {
-            storage: Storage::Local { etag: Etag::Sha256 },
+            storage: Storage::Local { etag: Etag::Weak },
+            digests: false,
+            mime_table: true,
+            attachments: Attachments::Opaque,
             root: String::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             identity: None,
@@ -91,12 +99,42 @@ impl Default for Setup {
             set_cookie: false,
             // GitLab signs for ten minutes (`X-Amz-Expires=600`).
             link_lifetime: Duration::from_secs(600),
+            bare: false,
             seed: 1,
         }
     }
 }
 
 impl Setup {
+    pub(crate) fn etag(&self) -> Etag {
+        match self.storage {
+            Storage::Local { etag } | Storage::Proxied { etag } => etag,
+            Storage::Redirect { .. } if self.digests => Etag::Sha256,
+            Storage::Redirect { .. } => Etag::Weak,
+        }
+    }
+
+    /// Whether answers that are no redirects have digests for tags where others are redirects to the object store.
+    #[must_use]
+    pub fn digests(mut self, known: bool) -> Self {
+        self.digests = known;
+        self
+    }
+
+    /// Whether the host has a table of MIME types; the official image most likely hasn't.
+    #[must_use]
+    pub fn mime_table(mut self, there: bool) -> Self {
+        self.mime_table = there;
+        self
+    }
+
+    /// What files are called whose content is looked at.
+    #[must_use]
+    pub fn attachments(mut self, attachments: Attachments) -> Self {
+        self.attachments = attachments;
+        self
+    }
+
     /// Where artifacts lie.
     #[must_use]
     pub fn storage(mut self, storage: Storage) -> Self {
@@ -159,6 +197,14 @@ impl Setup {
     #[must_use]
     pub fn link_lifetime(mut self, lifetime: Duration) -> Self {
         self.link_lifetime = lifetime;
+        self
+    }
+
+    /// Whether Puma is reached without the bundled nginx, which drops names of fields with `_`: Rack reads it as `-`, and
+    /// of two fields of one name the later counts.
+    #[must_use]
+    pub fn bare(mut self, bare: bool) -> Self {
+        self.bare = bare;
         self
     }
 

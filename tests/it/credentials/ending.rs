@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitlab_standin::{ArtifactsAccess, Class, Etag, Level, Scope, Storage};
+use gitlab_standin::{ArtifactsAccess, Class, Effect, Etag, Fault, Level, Scope, Storage};
 use http::Method;
 
 use super::HOUR;
@@ -178,4 +178,122 @@ async fn gitlabs_404_to_somebody_who_was_let_in_drops_the_archive_for_all() {
     assert!(!crate::scene::zips(scene.larder.dir.path()).is_empty(), "a stranger's 404 drops nothing");
     assert_eq!(scene.get_as(&bob).await.status, 404);
     assert!(crate::scene::zips(scene.larder.dir.path()).is_empty(), "deleted data doesn't linger");
+}
+
+/// Has a request answered in this way, and says whether it ended the yes that alice had.
+async fn ends(
+    scene: &Scene,
+    answer: Effect,
+    (method, path): (Method, &str),
+    fields: &[(&str, &str)],
+) -> bool {
+    scene.larder.clock.advance(Duration::from_secs(1));
+    assert!(scene.is_archive(&scene.get().await));
+    let asked = scene.questions();
+    assert_eq!(scene.get().await.cache(), "larder; hit");
+    assert_eq!(scene.questions(), asked, "remembered");
+    let fault = scene.gitlab.fault(Fault::new(answer).when(|seen| seen.method != "GET"));
+    let url = format!("{}{path}", scene.larder.url());
+    drop(open(method, &url, fields, "_method=delete").await.unwrap().rest().await);
+    fault.remove();
+    drop(scene.get().await);
+    scene.questions() > asked
+}
+
+fn done() -> Effect {
+    Effect::Answer { status: 204, content_type: "text/plain", body: "".into() }
+}
+
+fn to(status: u16, location: &str) -> Effect {
+    Effect::Redirect { status, location: location.to_owned() }
+}
+
+#[tokio::test]
+async fn a_deletion_in_other_clothes_ends_grants() {
+    let scene = scene().await;
+    let (job, project) = (scene.job, scene.project);
+    let archive = format!("/api/v4/projects/{project}/jobs/{job}/artifacts");
+    let whole = format!("/api/v4/projects/{project}");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let token = ("private-token", "t");
+    for (path, fields) in [
+        (archive.clone(), vec![("X-HTTP-Method-Override", "DELETE"), ("content-type", "text/plain")]),
+        (archive.clone(), vec![("x_http_method_override", "delete")]),
+        (format!("{archive}?_method=delete"), vec![token]),
+        (format!("{archive}?x=1&%5fmethod=DELETE"), vec![("content-type", "application/json")]),
+        (archive, vec![form]),
+        (whole.clone(), vec![("x-http-method-override", "DELETE")]),
+        (whole, vec![form]),
+        ("/group/project/-/pipelines/7".to_owned(), vec![form]),
+        (format!("/group/project/-/jobs/{job}/erase"), vec![form]),
+        (format!("/group/project/-/artifacts/{job}"), vec![form]),
+    ] {
+        assert!(ends(&scene, done(), (Method::POST, &path), &fields).await, "{path} {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_ends_grants_by_what_was_not_done_or_takes_nothing_away() {
+    let scene = scene().await;
+    let (job, project) = (scene.job, scene.project);
+    let erase = format!("/group/project/-/jobs/{job}/erase");
+    let keep = format!("/group/project/-/jobs/{job}/artifacts/keep");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let larder = scene.larder.url();
+    for location in [
+        "/users/sign_in".to_owned(),
+        format!("{}/users/sign_in", scene.gitlab.url()),
+        format!("{larder}/users/auth/saml"),
+        "/-/users/terms".to_owned(),
+        "https://sso.example.com/login".to_owned(),
+        format!("{}{erase}", scene.gitlab.url()),
+        format!("https://other.example.com{erase}"),
+    ] {
+        for status in [302, 303] {
+            let answer = to(status, &location);
+            assert!(!ends(&scene, answer, (Method::POST, &erase), &form).await, "{status} {location}");
+        }
+    }
+    for status in [301, 307, 308] {
+        assert!(!ends(&scene, to(status, "/elsewhere"), (Method::POST, &keep), &[]).await, "{status}");
+    }
+    assert!(
+        ends(&scene, to(302, &format!("/group/project/-/jobs/{job}")), (Method::POST, &keep), &form).await
+    );
+    for path in [
+        "/g/artifacts.git/git-upload-pack".to_owned(),
+        "/g/artifacts/-/issues".to_owned(),
+        "/api/v4/projects/g%2Fartifacts/issues".to_owned(),
+        "/jobs/1/artifacts/-/notes".to_owned(),
+        "/api/graphql".to_owned(),
+        "/users/sign_in".to_owned(),
+        "/group/project".to_owned(),
+        format!("/api/v4/projects/{project}/issues"),
+        format!("/api/v4/jobs/{job}/artifacts/authorize"),
+    ] {
+        assert!(
+            !ends(&scene, done(), (Method::POST, &path), &[("content-type", "text/plain")]).await,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_flood_of_401s_and_reports_ends_what_does_not_rest_on_them() {
+    let scene = scene().await;
+    assert!(scene.is_archive(&scene.get().await));
+    let asked = scene.questions();
+    scene.larder.clock.advance(Duration::from_secs(1));
+    let (report, user) = (scene.api("/jobs/1"), scene.api("/user"));
+    for n in 0..5_000_u32 {
+        let token = format!("glpat-{n}");
+        assert_eq!(get(&user, &[("private-token", &token)]).await.status, 401);
+    }
+    let done = Effect::Answer { status: 200, content_type: "text/plain", body: "200".into() };
+    scene.gitlab.fault(Fault::new(done).when(|seen| seen.method == "PUT"));
+    for body in ["", "{}", "{\"token\":7}", "token", "token=x&state=success"] {
+        assert_eq!(open(Method::PUT, &report, &[], body).await.unwrap().rest().await.status, 200);
+    }
+    assert_eq!(scene.get().await.cache(), "larder; hit");
+    assert_eq!(scene.questions(), asked);
 }

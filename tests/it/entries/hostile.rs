@@ -96,6 +96,68 @@ async fn what_does_not_add_up_never_ends_cleanly_with_other_bytes_than_gitlabs()
     }
 }
 
+/// A number of so many bytes in the end record, changed by so much.
+fn off(archive: &Archive, field: usize, length: usize, by: i64) -> Archive {
+    let mut bytes = archive.bytes().unwrap().to_vec();
+    let at = bytes.windows(4).rposition(|four| four == b"PK\x05\x06").unwrap() + field;
+    let mut number = [0; 8];
+    number[..length].copy_from_slice(&bytes[at..at + length]);
+    let changed = i64::from_le_bytes(number) + by;
+    bytes[at..at + length].copy_from_slice(&changed.to_le_bytes()[..length]);
+    Archive::from_bytes(bytes)
+}
+
+/// Archives whose end record, or whose last record before it, isn't right: what Go's reader says of them differs from what
+/// others do.
+fn with_wrong_ends() -> Vec<(String, Archive)> {
+    let whole =
+        Archive::runner([Member::file("d/first.txt", "first"), Member::stored("last.txt", noise(3_000))]);
+    let mut all = vec![("none".to_owned(), whole.clone())];
+    for (name, field, length, wrong) in [
+        ("records", 10, 2, &[-2, -1, 1, 60_000][..]),
+        ("size", 12, 4, &[-46, -1, 1, 46, 200, 20_000]),
+        ("offset", 16, 4, &[-46, -1, 1, 46, 200, 20_000]),
+    ] {
+        all.extend(wrong.iter().map(|by| (format!("{name} {by}"), off(&whole, field, length, *by))));
+    }
+    let bytes = whole.bytes().unwrap();
+    let last = central(&bytes, 1, 0);
+    for (name, field) in [("name", 28), ("extra field", 30), ("comment", 32)] {
+        for more in [1_u8, 22, 200] {
+            let mut over = bytes.to_vec();
+            over[last + field] = over[last + field].wrapping_add(more);
+            all.push((format!("a record's {name} longer by {more}"), Archive::from_bytes(over)));
+        }
+    }
+    all.push(("a comment beyond the end".to_owned(), off(&whole, 20, 2, 1)));
+    let stub = [b"#!/bin/sh\nexit\n".as_slice(), &bytes].concat();
+    all.push(("a stub before it".to_owned(), Archive::from_bytes(stub)));
+    all
+}
+
+#[tokio::test]
+async fn an_archive_whose_end_record_is_wrong_has_the_files_that_go_finds_in_it() {
+    for (lie, archive) in with_wrong_ends() {
+        let scene = Scene::start(LOCAL, archive).await;
+        let fields = [("private-token", scene.token.as_str())];
+        for hot in [false, true] {
+            if hot {
+                assert!(scene.is_archive(&scene.get().await), "{lie}");
+            }
+            for name in ["d/first.txt", "last.txt", "none.txt"] {
+                let direct = get(&scene.straight(&scene.entry(name)), &fields).await;
+                let ours = get(&scene.entry(name), &fields).await;
+                let context = format!("{lie}: {name}, hot: {hot}");
+                assert_eq!(ours.status, direct.status, "{context}");
+                assert!(ours.whole && ours.body == direct.body, "{context}");
+                if direct.status == 500 {
+                    assert!(!ours.cache().contains("hit"), "{context}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_first_of_two_files_of_one_name_is_it() {
     let archive = Archive::runner([

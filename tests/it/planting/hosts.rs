@@ -55,7 +55,7 @@ async fn a_page_built_from_a_foreign_name_is_seen_by_its_sender_alone() {
 /// What no redirect may make larder do: each place is one that it can reach, or would be harmed by reaching.
 fn places(scene: &crate::scene::Scene) -> Vec<String> {
     let (store, gitlab) = (scene.gitlab.store_address(), scene.gitlab.url());
-    vec![
+    let places = vec![
         format!("{gitlab}/users/sign_in"),
         format!("{gitlab}/bytes/100000"),
         format!("{}/users/sign_in", scene.larder.url()),
@@ -67,11 +67,20 @@ fn places(scene: &crate::scene::Scene) -> Vec<String> {
         "http://[fe80::1]/x".to_owned(),
         "http://100.100.100.200/latest/meta-data/".to_owned(),
         "http://0.0.0.0/x".to_owned(),
+        "http://2852039166/latest/meta-data/".to_owned(),
+        "http://0xa9.0376.43518/latest/meta-data/".to_owned(),
+        "http://169.254.169.254./latest/meta-data/".to_owned(),
+        "http://[64:ff9b::a9fe:a9fe]/latest/meta-data/".to_owned(),
+        "http://192.0.0.192/opc/v2/".to_owned(),
+        "http://metadata.google.internal/computeMetadata/v1/".to_owned(),
         "file:///etc/passwd".to_owned(),
         "/users/sign_in".to_owned(),
         "artifacts.zip".to_owned(),
         String::new(),
-    ]
+    ];
+    let signed = places.iter().map(|place| format!("{place}?X-Amz-Expires=600&X-Amz-Signature=0a1b"));
+    let signed: Vec<String> = signed.filter(|place| place.contains("://")).collect();
+    places.into_iter().chain(signed).collect()
 }
 
 #[tokio::test]
@@ -108,9 +117,9 @@ async fn a_redirect_to_what_answers_with_no_zip_leaves_the_client_with_the_redir
         scene.next(hot).await;
         let admin = scene.larder.admin;
         for location in [
-            format!("http://{admin}/metrics"),
-            format!("http://{admin}/healthz"),
-            format!("http://{}/nothing-signed", scene.gitlab.store_address()),
+            format!("http://{admin}/metrics?X-Amz-Signature=0a1b"),
+            format!("http://{admin}/healthz?X-Amz-Signature=0a1b"),
+            format!("http://{}/signed-by-nobody?X-Amz-Signature=0a1b", scene.gitlab.store_address()),
         ] {
             let effect = Effect::Redirect { status: 302, location: location.clone() };
             scene.gitlab.fault(Fault::new(effect).on(Class::JobArchive));

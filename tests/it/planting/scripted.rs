@@ -94,7 +94,7 @@ fn bad(archive: &Bytes) -> Vec<(&'static str, Vec<u8>)> {
     let (tail, head) = (&archive[LENGTH - 1024..], &archive[..1024]);
     let gzip = format!("content-encoding: gzip\r\netag: {ETAG}\r\n");
     let tagged = format!("etag: {ETAG}\r\n");
-    let places = "location: http://127.0.0.1:1/a\r\nlocation: http://127.0.0.1:1/b\r\n";
+    let places = "location: http://127.0.0.1:1/a?X-Amz-Signature=0\r\nlocation: http://127.0.0.1:1/b?X-Amz-Signature=0\r\n";
     let last = format!("bytes {}-{}", LENGTH - 1024, LENGTH - 1);
     vec![
         ("the first KiB for the last", part("bytes 0-1023/20000", &tagged, head)),

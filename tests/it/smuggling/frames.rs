@@ -69,13 +69,14 @@ pub(super) struct Heard {
     pub(super) goodbye: Option<u32>,
 }
 
-/// Sends frames behind a preface and reads until the third stream has ended or the connection has.
+/// Sends frames behind a preface and reads until the third stream has ended and the first been answered, in whatever order,
+/// or the connection has ended.
 pub(super) async fn talk(larder: &Larder, frames: Vec<u8>) -> Heard {
     let mut stream = TcpStream::connect(larder.address).await.unwrap();
     // It may end before all is sent.
     let _ = stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &frames].concat()).await;
     let (mut read, mut heard) = (Vec::new(), Heard::default());
-    while !heard.second && matches!(stream.read_buf(&mut read).await, Ok(1..)) {
+    while !(heard.second && heard.first.is_some()) && matches!(stream.read_buf(&mut read).await, Ok(1..)) {
         while let Some(length) = whole(&read) {
             let taken: Vec<u8> = read.drain(..length).collect();
             heard.take(&taken);

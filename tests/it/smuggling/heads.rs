@@ -109,7 +109,7 @@ pub(super) const TARGETS: &[Row] = &[
     (b"GET //elsewhere.test/x HTTP/1.1\r\nHost: larder.test\r\n\r\n", "200, goes on: GET //elsewhere.test/x"),
     (b"GET /x%0d%0aX:%20y HTTP/1.1\r\nHost: larder.test\r\n\r\n", "200, goes on: GET /x%0d%0aX:%20y"),
     (b"GET /\xc3\xa4 HTTP/1.1\r\nHost: larder.test\r\n\r\n", "200, goes on: GET /\u{c3}\u{a4}"),
-    (b"GET /\xe4 HTTP/1.1\r\nHost: larder.test\r\n\r\n", "400, closed"),
+    (b"GET /\xe4 HTTP/1.1\r\nHost: larder.test\r\n\r\n", "200, goes on: GET /\u{e4}"),
     (b"GET /x\\..\\y HTTP/1.1\r\nHost: larder.test\r\n\r\n", "200, goes on: GET /x\\..\\y"),
 ];
 

@@ -75,7 +75,8 @@ pub(super) struct Row {
     pub(super) who: Who,
 }
 
-/// Every row. In a target `{p}` is the private project, `{s}` the public one, `{j}` and `{k}` their jobs.
+/// Every row. In a target `{p}` is the private project, `{s}` the public one, `{j}` and `{k}` their jobs; `{b}` is a job of the
+/// private one whose archive's end record is wrong.
 pub(super) fn rows() -> Vec<Row> {
     let spelled = SPELLINGS.iter().flat_map(|(route, who, targets)| {
         targets.iter().map(|target| Row { route: *route, target: expanded(target), who: *who })
@@ -136,6 +137,7 @@ const ARCHIVES: &[&str] = &[
     "/api/v4/projects/group%2Fnone/jobs/{j}/artifacts",
     "/api/v4/projects/{s}/jobs/{j}/artifacts",
     "/api/v4/projects/{p}/jobs/{e}/artifacts",
+    "/api/v4/projects/{p}/jobs/{b}/artifacts",
     "/api/v4/projects/0{p}/jobs/{j}/artifacts",
     "/api/v4/projects/{p}/jobs/0{j}/artifacts",
     "/api/v4/projects/{p}/jobs/+{j}/artifacts",
@@ -172,6 +174,15 @@ const ENTRIES: &[&str] = &[
     "{a1}/page.html",
     "{a1}/data.json",
     "{a1}/empty",
+    "{a1}/empty.css",
+    "{a1}/empty.txt",
+    "{a1}/image.svg",
+    "{a1}/image.txt",
+    "{a1}/text.svg",
+    "{a1}/build.log",
+    "{a1}/build.LOG",
+    "/api/v4/projects/{p}/jobs/{b}/artifacts/d/a.txt",
+    "/api/v4/projects/{p}/jobs/{b}/artifacts/none",
     "{a1}/noise.bin",
     "{a1}/say%20%22x%22.txt",
     "{a1}/d/%C3%A9%20b.txt",
@@ -237,6 +248,11 @@ const REF_ENTRIES: &[&str] = &[
     "{a4}/feature/x/raw/d/a.txt?job=build",
     "{a4}/feature/x/raw/d%2Fa.txt?job=build",
     "{a4}/feature%2Fx/raw/page.html?job=build",
+    "{a4}/feature%2Fx/raw/empty.css?job=build",
+    "{a4}/feature%2Fx/raw/empty.txt?job=build",
+    "{a4}/feature%2Fx/raw/image.svg?job=build",
+    "{a4}/feature%2Fx/raw/image.txt?job=build",
+    "{a4}/feature%2Fx/raw/text.svg?job=build",
     "{a4}/feature%2Fx/raw/say%20%22x%22.txt?job=build",
     "{a4}/feature%2Fx/raw/d/%C3%A9%20b.txt?job=build",
     "{a4}/feature%2Fx/raw/d/a.txt?job=build&search_recent_successful_pipelines=true",
@@ -300,6 +316,11 @@ const PAGES: &[&str] = &[
 const PAGE_ENTRIES: &[&str] = &[
     "{w}/raw/d%2Fa.txt",
     "{w}/raw/page.html",
+    "{w}/raw/empty.css",
+    "{w}/raw/empty.txt",
+    "{w}/raw/image.svg",
+    "{w}/raw/image.txt",
+    "{w}/raw/text.svg",
     "{w}/raw/say%20%22x%22.txt",
     "{w}/raw/d/%C3%A9%20b.txt",
     "{w}/raw/d/a.txt?file_type=archive",

@@ -21,8 +21,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn start(storage: Storage) -> Self {
-        let gitlab = GitLab::start(Setup::default().storage(storage)).await.unwrap();
+    pub(super) async fn start(setup: Setup, storage: Storage) -> Self {
+        let gitlab = GitLab::start(setup.storage(storage)).await.unwrap();
         let (alice, stranger) = (gitlab.user("alice"), gitlab.user("stranger"));
         let place = |path, visibility| {
             let project = gitlab.project(path, visibility);
@@ -40,6 +40,7 @@ impl World {
             ("{k}", site_job.to_string()),
             ("{m}", moved_job.to_string()),
             ("{e}", gitlab.job(project, JobStatus::Success).to_string()),
+            ("{b}", broken(&gitlab, project).to_string()),
         ];
         Self {
             storage,
@@ -105,6 +106,16 @@ fn built(gitlab: &GitLab, project: ProjectId) -> JobId {
     job
 }
 
+/// A job whose archive's end record says that the directory is a byte further on than it is: Go finds no file in it.
+fn broken(gitlab: &GitLab, project: ProjectId) -> JobId {
+    let job = gitlab.job(project, JobStatus::Success);
+    let mut bytes = files(project).bytes().unwrap().to_vec();
+    let offset = bytes.windows(4).rposition(|four| four == b"PK\x05\x06").unwrap() + 16;
+    bytes[offset] = bytes[offset].wrapping_add(1);
+    gitlab.put_archive(job, Archive::from_bytes(bytes));
+    job
+}
+
 /// Files with plain and odd names, then bytes enough for a fill to be held among them.
 fn files(project: ProjectId) -> Archive {
     Archive::runner([
@@ -112,11 +123,20 @@ fn files(project: ProjectId) -> Archive {
         Member::file("page.html", "<html><body>page</body></html>"),
         Member::stored("data.json", "{\"a\":1}"),
         Member::stored("empty", ""),
+        Member::stored("empty.css", ""),
+        Member::stored("empty.txt", ""),
+        Member::file("image.svg", SVG),
+        Member::file("image.txt", SVG),
+        Member::file("text.svg", "no image"),
+        Member::file("build.log", "built"),
+        Member::file("build.LOG", "built"),
         Member::file("say \"x\".txt", "quoted"),
         Member::file("d/\u{e9} b.txt", "in letters beyond ASCII"),
         Member::stored("noise.bin", gitlab_standin::pattern(0, HELD_AT * 3)),
     ])
 }
+
+const SVG: &str = "<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'></svg>";
 
 /// After how many bytes a fill is held.
 pub(super) const HELD_AT: usize = 64 << 10;

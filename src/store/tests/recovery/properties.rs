@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::key::RefId;
+use crate::base::key::RefId;
 use crate::store::record::tests::record;
 
 /// What a record is.
@@ -41,14 +41,14 @@ fn planted() -> impl Strategy<Value = Option<Planted>> {
 }
 
 /// An archive as its record tells; no two were filled at once.
-fn as_filled(at: usize, id: u64, order: u64) -> Slot {
+fn as_filled(at: usize, id: u64, order: u64) -> StoredMeta {
     let number = to_u64(at) * IDS + id;
     let filled_at = 1_000 + (number * 7 + order * 5) % 17;
     let (id, bytes) = (ArchiveId::new(id), 100 + number);
-    Slot { id, bytes, filled_at, used_at: filled_at, marks: [0; 2] }
+    StoredMeta { id, bytes, filled_at, used_at: filled_at, marks: [0; 2] }
 }
 
-fn plant(layout: &Layout, key: Key, slot: &mut Slot, (zip, kind): Planted) {
+fn plant(layout: &Layout, key: Key, slot: &mut StoredMeta, (zip, kind): Planted) {
     let length = slot.bytes;
     layout.make_shard(key).unwrap();
     if zip {
@@ -80,9 +80,9 @@ proptest! {
         room in 1_u64..9,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path(), "test", Arc::new(Plain)).unwrap();
-        let (mut expected, mut left_alone) = (BTreeMap::<Key, Slot>::new(), BTreeSet::new());
-        let index = index::Index::new(layout.index());
+        let layout = Layout::create("test", Arc::new(Plain(Reach::into(dir.path()).unwrap()))).unwrap();
+        let (mut expected, mut left_alone) = (BTreeMap::<Key, StoredMeta>::new(), BTreeSet::new());
+        let index = index::Index::new(layout.reach().clone(), layout.index());
         drop(index.load(&false.into()));
         for (at, key) in keys().into_iter().enumerate() {
             for id in 1..=IDS {
@@ -108,14 +108,14 @@ proptest! {
             }
         }
         index.close();
-        let mut by_use: Vec<(Key, Slot)> = expected.into_iter().collect();
+        let mut by_use: Vec<(Key, StoredMeta)> = expected.into_iter().collect();
         by_use.sort_by_key(|(_, slot)| slot.used_at);
         let budget = room * 200;
         while by_use.iter().map(|(_, slot)| slot.bytes).sum::<u64>() > budget {
             by_use.remove(0);
         }
         let bench = Bench::new(dir.path(), budget);
-        let found: Vec<(Key, Slot)> = bench.store.shared.shelf.lock().shelf.iter().collect();
+        let found: Vec<(Key, StoredMeta)> = bench.store.shared.shelf.lock().shelf.iter().collect();
         prop_assert_eq!(&found, &by_use);
         prop_assert_eq!(bench.store.totals().bytes, by_use.iter().map(|(_, slot)| slot.bytes).sum::<u64>());
         left_alone.extend(shelved(&bench));

@@ -10,10 +10,10 @@ use super::read::length;
 use super::step::JOBS;
 use super::world::World;
 use super::{Check, ensure};
-use crate::key::{ArchiveId, Key};
+use crate::base::key::{ArchiveId, Key};
 use crate::store::Store;
+use crate::store::lru::StoredMeta;
 use crate::store::record::CHUNK;
-use crate::store::shelf::Slot;
 
 /// The lengths of records, which nobody reserves.
 pub(super) const RECORDS: u64 = 2_000;
@@ -29,7 +29,7 @@ impl World {
             let (held, live) = (store.holds(key(job)), self.model.jobs[&job].live);
             ensure!(held == live, "job {job} has {held:?} and should have {live:?}");
         }
-        let slots: Vec<(Key, Slot)> = store.shared.shelf.lock().shelf.iter().collect();
+        let slots: Vec<(Key, StoredMeta)> = store.shared.shelf.lock().shelf.iter().collect();
         let shelved = slots.iter().map(|(_, slot)| slot.bytes).sum::<u64>();
         let left = self.left_to_readers(&slots);
         let counted = shelved + left.start()..=shelved + left.end();
@@ -43,19 +43,19 @@ impl World {
         });
         let taken = store.totals().bytes;
         ensure!(settled, "{taken} bytes are taken and not {counted:?}, or archives in use");
-        ensure!(taken <= self.settings.max_size + RECORDS, "{taken} bytes are more than the budget");
+        ensure!(taken <= self.budget + RECORDS, "{taken} bytes are more than the budget");
         self.compare_files(&slots)
     }
 
     /// Bytes of archives that have left the store and are still read; of one that was sparse when its reader began and is
     /// whole now, it isn't known how long its record was.
-    fn left_to_readers(&self, slots: &[(Key, Slot)]) -> RangeInclusive<u64> {
+    fn left_to_readers(&self, slots: &[(Key, StoredMeta)]) -> RangeInclusive<u64> {
         let mut left = BTreeMap::new();
         for archive in self.readers.iter().map(super::read::Reader::archive) {
             let is_shelved = slots.iter().any(|(_, slot)| slot.id == archive.id());
-            let length = archive.record().length;
+            let length = archive.stored_length();
             if archive.is_retired() {
-                left.insert(archive.id(), (archive.bytes(), archive.bytes()));
+                left.insert(archive.id(), (archive.lease().bytes(), archive.lease().bytes()));
             } else if !is_shelved {
                 left.insert(archive.id(), (length, length + RECORDS));
             }
@@ -67,10 +67,10 @@ impl World {
     fn is_let_go_of(&self, store: &Store) -> bool {
         let read = |id: &ArchiveId| self.readers.iter().any(|reader| reader.archive().id() == *id);
         let shelved = store.shared.shelf.lock();
-        shelved.open.iter().all(|(id, archive)| archive.strong_count() <= 1 || read(id))
+        shelved.shelf.iter().all(|(_, slot)| !shelved.open.is_read(slot.id) || read(&slot.id))
     }
 
-    fn compare_files(&self, slots: &[(Key, Slot)]) -> Check {
+    fn compare_files(&self, slots: &[(Key, StoredMeta)]) -> Check {
         let (store, files) = (self.store(), self.files());
         let (layout, mut expected) = (&store.shared.layout, BTreeSet::new());
         for (key, slot) in slots {
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// What an archive is said to take is what it takes.
-    fn compare_bytes(&self, slot: &Slot, is_sparse: bool, [zip, rec]: [u64; 2]) -> Check {
+    fn compare_bytes(&self, slot: &StoredMeta, is_sparse: bool, [zip, rec]: [u64; 2]) -> Check {
         let made = &self.model.made[&slot.id];
         if made.spoilt {
             return Ok(());

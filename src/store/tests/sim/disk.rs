@@ -11,8 +11,9 @@ use rustix::io::Errno;
 
 use super::dice::Dice;
 use super::shadow::{Bytes, Shadow, inode};
-use crate::key::ArchiveId;
+use crate::base::key::ArchiveId;
 use crate::store::files::{Files, Plain};
+use crate::store::reach::Reach;
 
 /// What happens to a change instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +48,14 @@ struct State {
 
 /// The disk.
 #[derive(Debug)]
-pub(super) struct Disk(Mutex<State>);
+pub(super) struct Disk(Mutex<State>, Plain);
 
 impl Disk {
     pub(super) fn new(root: &Path, seed: u64) -> Self {
         let (shadow, dice, changes) = (Shadow::new(root), Dice::new(seed), Vec::new());
         let (plan, refusing) = (None, None);
-        Self(Mutex::new(State { shadow, dice, plan, refusing, stopped: false, struck: false, changes }))
+        let state = State { shadow, dice, plan, refusing, stopped: false, struck: false, changes };
+        Self(Mutex::new(state), Plain(Reach::into(root).unwrap()))
     }
 
     /// Plans a fault, or none.
@@ -106,7 +108,7 @@ impl Disk {
         if decayed {
             let file = File::options().write(true).open(path).unwrap();
             match change {
-                Bytes::Write(at, bytes) => Plain.write_at(&file, bytes, *at).unwrap(),
+                Bytes::Write(at, bytes) => self.1.write_at(&file, bytes, *at).unwrap(),
                 Bytes::Length(length) => file.set_len(*length).unwrap(),
                 Bytes::AtLeast(_) | Bytes::Zero(_) => panic!("{change:?} is no decay"),
             }
@@ -159,20 +161,24 @@ impl Disk {
 }
 
 impl Files for Disk {
+    fn reach(&self) -> &Reach {
+        self.1.reach()
+    }
+
     fn new_name(&self) -> io::Result<ArchiveId> {
         Ok(ArchiveId::new(self.0.lock().dice.roll()))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<File> {
         let mut state = self.admit("create", path, Asks::Space)?;
-        let file = Plain.create_new(path)?;
+        let file = self.1.create_new(path)?;
         state.shadow.create(path, inode(&file.metadata()?));
         Ok(file)
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut state = self.admit("create", path, Asks::Space)?;
-        let file = Plain.create(path)?;
+        let file = self.1.create(path)?;
         state.shadow.create(path, inode(&file.metadata()?));
         Ok(file)
     }
@@ -191,7 +197,7 @@ impl Files for Disk {
             Err(error) => (self.0.lock(), Some(error)),
         };
         if written > 0 {
-            Plain.write_at(file, &bytes[..written], at)?;
+            self.1.write_at(file, &bytes[..written], at)?;
             let change = Bytes::Write(at, bytes[..written].to_vec());
             state.shadow.change(inode(&file.metadata()?), change);
         }
@@ -200,7 +206,7 @@ impl Files for Disk {
 
     fn set_length(&self, file: &File, length: u64) -> io::Result<()> {
         let (mut state, inode) = self.admit_file("set the length of", file, Asks::Change)?;
-        Plain.set_length(file, length)?;
+        self.1.set_length(file, length)?;
         state.shadow.change(inode, Bytes::Length(length));
         Ok(())
     }
@@ -208,14 +214,14 @@ impl Files for Disk {
     fn allocate(&self, file: &File, length: u64) -> io::Result<()> {
         let (mut state, inode) = self.admit_file("allocate", file, Asks::Space)?;
         // Without taking the memory of this machine.
-        Plain.set_length(file, length.max(file.metadata()?.len()))?;
+        self.1.set_length(file, length.max(file.metadata()?.len()))?;
         state.shadow.change(inode, Bytes::AtLeast(length));
         Ok(())
     }
 
     fn punch(&self, file: &File, hole: std::ops::Range<u64>) -> io::Result<()> {
         let (mut state, inode) = self.admit_file("punch", file, Asks::Change)?;
-        Plain.punch(file, hole.clone())?;
+        self.1.punch(file, hole.clone())?;
         state.shadow.change(inode, Bytes::Zero(hole));
         Ok(())
     }
@@ -232,14 +238,14 @@ impl Files for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.admit("rename", from, Asks::Change)?;
-        Plain.rename(from, to)?;
+        self.1.rename(from, to)?;
         state.shadow.rename(from, to);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.admit("remove", path, Asks::Change)?;
-        Plain.remove(path)?;
+        self.1.remove(path)?;
         state.shadow.remove(path);
         Ok(())
     }
@@ -249,7 +255,7 @@ impl Files for Disk {
             return Ok(());
         }
         let mut state = self.admit("make directory", path, Asks::Space)?;
-        Plain.make_directory(path)?;
+        self.1.make_directory(path)?;
         state.shadow.make_directory(path);
         Ok(())
     }

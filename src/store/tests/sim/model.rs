@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::JOBS;
-use crate::key::ArchiveId;
-use crate::num::{to_u64, to_usize};
+use crate::base::key::ArchiveId;
+use crate::base::num::{to_u64, to_usize};
 use crate::store::record::CHUNK;
 
 /// Which chunks of a sparse archive are here.

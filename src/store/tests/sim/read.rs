@@ -7,9 +7,9 @@ use super::dice::Dice;
 use super::step::JOBS;
 use super::world::{Done, World};
 use super::{Check, ensure};
-use crate::key::ArchiveId;
-use crate::num::to_usize;
-use crate::store::{Absent, Archive, Slices, Unsound};
+use crate::base::key::ArchiveId;
+use crate::base::num::to_usize;
+use crate::store::{Archive, ReadError, Reader as Slices};
 
 /// One who reads for long.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ impl Reader {
 /// Where reading ended.
 enum Stop {
     End,
-    Absent(Absent),
+    Absent,
+    Unproven,
     Unsound(u64),
 }
 
@@ -58,21 +59,20 @@ impl World {
                     ensure!(!slice.is_empty(), "nothing came at {at} of {id}");
                     ensure!(slice == body[at..at + slice.len()], "wrong bytes at {at} of {id}");
                 }
-                Some(Err(error)) => {
-                    let inner = error.get_ref().ok_or_else(|| format!("{error} at {at} of {id}"))?;
-                    if let Some(absent) = inner.downcast_ref::<Absent>() {
-                        let parts =
-                            made.parts.as_ref().ok_or_else(|| format!("{absent}, though it is whole"))?;
-                        let here = matches!(absent, Absent::Chunk(chunk) if parts.here.contains(chunk));
-                        ensure!(!here, "{absent}, though it is: {parts:?}");
-                        return Ok(Stop::Absent(*absent));
-                    }
-                    let Some(unsound) = inner.downcast_ref::<Unsound>() else {
-                        return Err(format!("{error} at {at} of {id}"));
-                    };
+                Some(Err(ReadError::Absent(chunk))) => {
+                    let parts = made.parts.as_ref().ok_or("a chunk of a whole archive is missing")?;
+                    ensure!(!parts.here.contains(&chunk), "{chunk} isn't here, though it is: {parts:?}");
+                    return Ok(Stop::Absent);
+                }
+                Some(Err(ReadError::Unproven)) => {
+                    ensure!(made.parts.is_some(), "a whole archive isn't proven");
+                    return Ok(Stop::Unproven);
+                }
+                Some(Err(ReadError::Unsound(unsound))) => {
                     ensure!(made.doubtful.contains(&unsound.chunk()), "{unsound}, though nobody touched it");
                     return Ok(Stop::Unsound(unsound.chunk()));
                 }
+                Some(Err(error)) => return Err(format!("{error} at {at} of {id}")),
             }
         }
     }
@@ -84,7 +84,7 @@ impl World {
         let (body, length) = (made.body(), made.length);
         let from = if part { dice.below(length) } else { 0 };
         let to = if part { from + dice.below(length - from + 1) } else { length };
-        let mut slices = archive.slices(&self.grant(archive.id()), from..to).ok_or("no slices")?;
+        let mut slices = archive.read(&self.grant(archive.id()), from..to).ok_or("no slices")?;
         if mapped {
             slices.allow_mapped();
         }
@@ -92,18 +92,25 @@ impl World {
         for _ in 0..=made.chunks() {
             match self.read_on(archive.id(), &mut slices, &body).await? {
                 Stop::End => {
-                    ensure!(slices.remaining() == 0, "it ended early");
+                    ensure!(slices.remaining() == Some(0), "it ended early");
                     return Ok(done);
                 }
-                Stop::Absent(Absent::Proof) => {
+                Stop::Unproven => {
                     ensure!(!part || from == 0 && to == length, "a part of it had to wait");
                     return Ok(done);
                 }
-                Stop::Absent(Absent::Chunk(_)) => return Ok(done),
+                Stop::Absent => return Ok(done),
                 Stop::Unsound(chunk) => {
                     let bytes = made.chunk(chunk);
-                    ensure!(!archive.mend(chunk, b"wrong").unwrap_or(false), "it was mended with anything");
-                    let mended = archive.mend(chunk, &body[to_usize(bytes.start)..to_usize(bytes.end)]);
+                    ensure!(
+                        !self.store().repair(&archive, chunk, b"wrong").unwrap_or(false),
+                        "it was mended with anything"
+                    );
+                    let mended = self.store().repair(
+                        &archive,
+                        chunk,
+                        &body[to_usize(bytes.start)..to_usize(bytes.end)],
+                    );
                     if let Err(error) = mended {
                         done.error = Some(crate::store::Error::io("mend", error));
                         return Ok(done);
@@ -120,9 +127,9 @@ impl World {
         let mut done = Done::default();
         let Some(archive) = self.find(job, &mut done).await? else { return Ok(done) };
         let id = archive.id();
-        let length = archive.record().length;
-        let from = if archive.is_sparse() { length.min(1) } else { 0 };
-        let slices = archive.slices(&self.grant(id), from..length).ok_or("no slices")?;
+        let length = archive.stored_length();
+        let from = if archive.is_partial() { length.min(1) } else { 0 };
+        let slices = archive.read(&self.grant(id), from..length).ok_or("no slices")?;
         if self.readers.len() < 2 {
             self.readers.push(Reader { id, slices });
         }

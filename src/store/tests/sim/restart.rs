@@ -17,8 +17,9 @@ use super::shadow::Bytes;
 use super::step::{How, JOBS};
 use super::world::{Done, World};
 use super::{Check, ensure};
-use crate::key::ArchiveId;
+use crate::base::key::ArchiveId;
 use crate::store::files::Files;
+use crate::store::layout::{self, Extension};
 use crate::store::{Archive, Store};
 
 /// More steps than any start needs.
@@ -148,7 +149,7 @@ impl World {
     ) -> Check<bool> {
         self.disk.plan(plan);
         let files: Arc<dyn Files> = Arc::<Disk>::clone(&self.disk);
-        let store = match Store::open_by(files, &self.settings, "test", self.clock.clone()) {
+        let store = match Store::open_by(|_| files, &self.settings, "test", self.clock.clone()) {
             Ok(store) => Arc::new(store),
             Err(error) => {
                 ensure!(self.disk.has_struck(), "it doesn't open: {error}");
@@ -186,7 +187,7 @@ impl World {
         // What a power cut has brought back counts as well, and something may have to go for it.
         let known = self.model.jobs.values().flat_map(|job| job.perhaps.iter().chain(&job.sure));
         let most = known.map(|id| self.model.made[id].length + RECORDS).sum::<u64>();
-        let evicted = self.evicted && most > self.settings.max_size;
+        let evicted = self.evicted && most > self.budget;
         let gone = |id: &ArchiveId| may_be_gone(id) || evicted;
         let gone = now.is_none() && findable.iter().flatten().any(gone);
         ensure!(gone || findable.contains(&now), "job {job} has {now:?} and may have {findable:?}");
@@ -237,15 +238,15 @@ impl World {
         let files: Vec<PathBuf> = self.files().into_keys().collect();
         let Some(path) = (!files.is_empty()).then(|| &files[dice.index(files.len())]) else { return };
         let name = path.file_name().unwrap().to_str().unwrap();
-        let Some((_, id, extension)) = crate::store::layout::parse(name) else { return };
-        let (length, cut) = (length(path), extension == "zip" && dice.once_in(4));
+        let Some((_, id, extension)) = layout::parse(name) else { return };
+        let (length, cut) = (length(path), extension == Extension::Zip && dice.once_in(4));
         // Another version's record is left alone, and its archive with it.
-        let from = if extension == "rec" { 12 } else { 0 };
+        let from = if extension == Extension::Rec { 12 } else { 0 };
         if length <= from || !self.model.made.contains_key(&id) {
             return;
         }
         let at = from + dice.below(length - from);
-        let old = fs::read(path).unwrap()[crate::num::to_usize(at)];
+        let old = fs::read(path).unwrap()[crate::base::num::to_usize(at)];
         let change = if cut { Bytes::Length(at) } else { Bytes::Write(at, vec![old ^ 4]) };
         if !self.disk.decay(path, &change) {
             return;
@@ -253,7 +254,7 @@ impl World {
         self.trace.push(format!("  {name} decays at {at}"));
         let made = self.model.made.get_mut(&id).unwrap();
         made.doubtful.insert(at / crate::store::record::CHUNK);
-        if cut || extension == "rec" {
+        if cut || extension == Extension::Rec {
             made.spoilt = true;
             // In its place may be found what it had replaced.
             let Job { perhaps, left, .. } = &self.model.jobs[&made.job];
@@ -274,7 +275,7 @@ impl Model {
 
 /// Which chunks of an archive are here: those that were written down.
 fn here(made: &mut Made, archive: &Archive, how: How) -> Check {
-    let Some(present) = archive.present().filter(|_| archive.is_sparse()) else {
+    let Some(present) = archive.is_partial().then(|| archive.present()) else {
         made.parts = None;
         return Ok(());
     };

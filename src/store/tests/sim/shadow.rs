@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::dice::Dice;
-use crate::num::{to_u64, to_usize};
+use crate::base::num::{to_u64, to_usize};
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,19 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::{grant, key, settings};
+use super::super::{grant, key, prove, settings, still};
 use super::dice::Dice;
 use super::disk::Disk;
 use super::model::{Made, Model, Parts, body};
 use super::read::Reader;
 use super::step::{Deed, End, JOBS, Run, Step};
 use super::{Check, ensure};
-use crate::clock::Clock;
-use crate::grant::Sha256;
-use crate::key::ArchiveId;
-use crate::num::to_u64;
-use crate::store::record::{CHUNK, chunks_of};
-use crate::store::shelf::NoRoom;
+use crate::base::clock::Clock;
+use crate::base::key::ArchiveId;
+use crate::store::error::NoRoom;
+use crate::store::record::CHUNK;
 use crate::store::{Archive, Error, Record, Scrub, Settings, Share, Store, record};
 
 /// Bytes that a fill's writer is given at a time.
@@ -56,16 +54,15 @@ pub(super) struct World {
     pub(super) store: Option<Arc<Store>>,
     pub(super) clock: Clock,
     pub(super) settings: Settings,
+    pub(super) budget: u64,
     pub(super) model: Model,
     pub(super) readers: Vec<Reader>,
     /// The archives that jobs had before the present step.
     pub(super) before: BTreeMap<u64, Option<ArchiveId>>,
     /// Whether something may lie about, as it couldn't be removed.
     pub(super) strays: bool,
-    /// Whether something was evicted since the last end.
     pub(super) evicted: bool,
     pub(super) trace: Vec<String>,
-    /// Whether it has an index.
     pub(super) indexed: bool,
     seeds: u64,
 }
@@ -80,6 +77,7 @@ impl World {
         }
         Self {
             settings: settings(dir.path(), run.budget),
+            budget: run.budget,
             dir,
             disk,
             store: None,
@@ -188,54 +186,50 @@ impl World {
         Made { job, seed, length, filled_at, parts: None, doubtful: BTreeSet::new(), spoilt: false }
     }
 
-    fn record(made: &Made, id: ArchiveId, chunks: Vec<u128>) -> Record {
-        Record {
-            chunks,
-            length: made.length,
-            filled_at: made.filled_at,
-            ..record::tests::record(made.job, id.get(), 0)
-        }
+    fn record(made: &Made) -> Record {
+        let Made { job, length, filled_at, .. } = *made;
+        Record { length, filled_at, ..record::tests::record(job, 0, 0) }
     }
 
     async fn fill(&mut self, job: u64, length: u64, told: bool, end: End) -> Check<Done> {
         let made = self.make(job, length);
         let store = self.store();
         let mut done = Done { evicts: true, ..Done::default() };
-        let draft = match store.draft(key(job), told.then_some(length)).await {
-            Ok(draft) => draft,
+        let begun = store.begin(Self::record(&made), told.then_some(length)).await;
+        let (archive, mut claim) = match begun {
+            Ok(begun) => begun,
             Err(error) => return Ok(Done { error: Some(error), ..done }),
         };
-        done.fresh = Some(draft.id());
-        self.model.made.insert(draft.id(), made.clone());
-        let mut writer = draft.writer();
+        done.fresh = Some(archive.id());
+        self.model.made.insert(archive.id(), made.clone());
         for piece in made.body().chunks(PIECE) {
-            if end == End::Rest && writer.written() > CHUNK {
+            if end == End::Rest && claim.written() > CHUNK {
                 break;
             }
-            if let Err(error) = writer.write(piece) {
+            if let Err(error) = claim.write(piece) {
                 return Ok(Done { error: Some(error), ..done });
             }
         }
         match end {
             End::Broken => {}
             End::Rest => {
-                let here = (0..to_u64(writer.sums().len())).collect();
-                let parts = Parts { noted: Clone::clone(&here), here, perhaps: None };
-                self.model.made.get_mut(&draft.id()).unwrap().parts = Some(parts);
-                let record = Self::record(&made, draft.id(), Vec::new());
-                done.error = store.rest(&draft, record, &writer, |place| place()).err();
-                done.placed = true;
+                drop(claim);
+                let present = archive.present();
+                let here: BTreeSet<u64> = (0..made.chunks()).filter(|chunk| present.has(*chunk)).collect();
+                let parts = Parts { noted: here.clone(), here, perhaps: None };
+                self.model.made.get_mut(&archive.id()).unwrap().parts = Some(parts);
+                if told && present.count() > 0 {
+                    done.error = store.place(&archive, still).err();
+                    done.placed = true;
+                }
             }
             End::Commit | End::Overtaken => {
-                let written = writer.finish(None).map_err(|error| error.to_string())?;
-                ensure!(written.length == length, "{} bytes were written of {length}", written.length);
-                let record = Self::record(&made, draft.id(), written.chunks);
-                let still = |place: &mut dyn FnMut()| {
-                    if end == End::Commit {
-                        place();
-                    }
-                };
-                done.error = store.commit(&draft, &record, still).err();
+                let written = claim.written();
+                ensure!(written == length, "{written} bytes were written of {length}");
+                claim.finish().map_err(|error| error.to_string())?;
+                prove(&archive);
+                let still = || (end == End::Commit).then_some(());
+                done.error = store.commit(&archive, still).err();
                 (done.placed, done.synced) = (end == End::Commit, true);
             }
         }
@@ -245,21 +239,13 @@ impl World {
     fn begin(&mut self, job: u64, length: u64, overtaken: bool) -> Done {
         let made = Made { parts: Some(Parts::default()), ..self.make(job, length) };
         let mut done = Done { evicts: true, ..Done::default() };
-        let record = Self::record(&made, ArchiveId::new(0), vec![0; chunks_of(length)]);
-        let archive = match self.store().sparse(record) {
+        let archive = match self.store().begin_in_parts(Self::record(&made)) {
             Ok(archive) => archive,
             Err(error) => return Done { error: Some(error), ..done },
         };
         done.fresh = Some(archive.id());
         self.model.made.insert(archive.id(), made);
-        done.error = self
-            .store()
-            .place(&archive, |place| {
-                if !overtaken {
-                    place();
-                }
-            })
-            .err();
+        done.error = self.store().place(&archive, || (!overtaken).then_some(())).err();
         done.placed = !overtaken;
         done
     }
@@ -278,24 +264,24 @@ impl World {
         let body = body(made.seed, made.length);
         let bytes = (chunks.start.saturating_mul(CHUNK)).min(made.length)
             ..(chunks.end.saturating_mul(CHUNK)).min(made.length);
-        let Some(mut claim) = archive.claim(&bytes) else { return Ok(done) };
+        let Some(mut claim) = self.store().claim(&archive, &bytes) else { return Ok(done) };
         let missing = chunks.clone().find(|chunk| !made.parts.as_ref().unwrap().here.contains(chunk));
         ensure!(
-            missing.map(|chunk| chunk * CHUNK) == Some(claim.bytes().start),
+            missing.map(|chunk| chunk * CHUNK) == Some(claim.left().start),
             "{:?} was claimed and chunk {missing:?} is missing",
-            claim.bytes()
+            claim.left()
         );
         if reserve && let Err(error) = claim.reserve() {
             return Ok(Done { error: Some(error), ..done });
         }
         for _ in 0..put {
-            let start = claim.bytes().start;
-            let chunk = start..start + claim.next_length();
+            let start = claim.left().start;
+            let chunk = start..(start + CHUNK).min(claim.left().end);
             if chunk.is_empty() {
                 break;
             }
-            let [from, to] = [chunk.start, chunk.end].map(crate::num::to_usize);
-            if let Err(error) = claim.put(&body[from..to]) {
+            let [from, to] = [chunk.start, chunk.end].map(crate::base::num::to_usize);
+            if let Err(error) = claim.write(&body[from..to]) {
                 return Ok(Done { error: Some(error), ..done });
             }
             let made = self.model.made.get_mut(&archive.id()).unwrap();
@@ -321,13 +307,13 @@ impl World {
         let Some(archive) = self.sparse(job, &mut done).await? else { return Ok(done) };
         let made = self.model.made[&archive.id()].clone();
         let all = made.parts.as_ref().unwrap().here == made.all();
-        ensure!(archive.begin_to_finish() == all, "it is finished with {:?} of it", made.parts);
+        ensure!(archive.begin_to_prove() == all, "it is finished with {:?} of it", made.parts);
         if !all {
             return Ok(done);
         }
-        if archive.digest().is_err() {
-            archive.finish_later();
-            let lost = archive.present().unwrap();
+        let Ok(sha256) = archive.sha256() else {
+            archive.prove_later();
+            let lost = archive.present();
             let lost: Vec<u64> = (0..made.chunks()).filter(|chunk| !lost.has(*chunk)).collect();
             ensure!(
                 lost.iter().all(|chunk| made.doubtful.contains(chunk)),
@@ -336,11 +322,12 @@ impl World {
             let here = &mut self.model.parts(archive.id()).unwrap().here;
             here.retain(|chunk| !lost.contains(chunk));
             return Ok(done);
-        }
-        done.error = self.store().complete(&archive, Sha256::new([7; 32])).err();
+        };
+        archive.complete(sha256).map_err(|error| error.to_string())?;
+        done.error = self.store().commit(&archive, still).err();
         let made = self.model.made.get_mut(&archive.id()).unwrap();
-        if archive.is_sparse() {
-            archive.finish_later();
+        if archive.is_partial() {
+            archive.prove_later();
             made.parts.as_mut().unwrap().perhaps = Some(made.all());
         } else {
             made.parts = None;
@@ -361,10 +348,12 @@ impl World {
             Some(Error::Io { .. }) => ensure!(struck, "{:?} without a reason", done.error),
             Some(Error::NoRoom(NoRoom::Budget { wanted, budget })) => {
                 let kept: u64 =
-                    self.readers.iter().map(|reader| reader.archive().record().length + CHUNK).sum();
+                    self.readers.iter().map(|reader| reader.archive().stored_length() + CHUNK).sum();
                 let sparse = self.model.live(job).filter(|(_, made)| made.parts.is_some());
                 let own = sparse.map_or(0, |(_, made)| made.length + CHUNK);
-                ensure!(wanted + kept + own > *budget, "no room for {wanted} of {budget} beside {kept}");
+                // One whose length is unknown takes room step by step.
+                let all = wanted + kept + own + done.fresh.map_or(0, |id| self.model.made[&id].length);
+                ensure!(all > *budget, "no room for {wanted} of {budget} beside {kept}");
             }
             Some(error) => return Err(format!("{error} isn't to be expected")),
         }
@@ -372,7 +361,10 @@ impl World {
             let (before, now) = (self.model.jobs[&other].live, self.store().holds(key(other)));
             if before != now {
                 let own = other == job && (now == done.fresh || now.is_none() && done.removed);
-                ensure!(own || now.is_none() && done.evicts, "job {other} has {now:?} after {before:?}");
+                ensure!(
+                    own || now.is_none() && (done.evicts || struck),
+                    "job {other} has {now:?} after {before:?}"
+                );
                 if struck {
                     self.model.job(other).left.extend(before);
                 }
@@ -389,7 +381,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn grant(&self, id: ArchiveId) -> crate::grant::Grant {
+    pub(super) fn grant(&self, id: ArchiveId) -> crate::gitlab::grant::Grant {
         grant(id, self.clock.now())
     }
 }

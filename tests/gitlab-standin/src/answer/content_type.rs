@@ -4,15 +4,26 @@
 
 mod sniff;
 
-pub(super) use sniff::sniffed;
+use crate::settings::Attachments;
 
-/// Go's `mime.TypeByExtension`: the built-in table of `mime/type.go`, then what Go reads of the host's
+const UNKNOWN: &str = "application/octet-stream";
+
+/// Go's `mime.TypeByExtension`: the built-in table of `mime/type.go`, then, where the host has one, what Go reads of its
 /// `/etc/mime.types` (here a few lines of Debian's `media-types`; Go adds the charset to `text/`). The extension
 /// runs from the last dot of the last path element, case is ignored.
-pub(super) fn by_extension(path: &str) -> &'static str {
+pub(super) fn by_extension(path: &str, host_table: bool) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or_default();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
-    built_in(&extension).or_else(|| host(&extension)).unwrap_or("application/octet-stream")
+    built_in(&extension).or_else(|| host(&extension).filter(|_| host_table)).unwrap_or(UNKNOWN)
+}
+
+/// The type of what starts like this, where there is anything. Since 15.4 (MR 95859) all that isn't SVG is opaque.
+pub(super) fn by_content(start: &[u8], attachments: Attachments) -> &'static str {
+    match attachments {
+        Attachments::Sniffed => sniff::sniffed(start),
+        Attachments::Opaque if sniff::is_svg(start) => sniff::SVG,
+        Attachments::Opaque => UNKNOWN,
+    }
 }
 
 fn built_in(extension: &str) -> Option<&'static str> {
@@ -61,7 +72,15 @@ mod tests {
             ("a.", "application/octet-stream"),
         ];
         for (path, expected) in cases {
-            assert_eq!(by_extension(path), expected, "{path}");
+            assert_eq!(by_extension(path, true), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_a_table_knows_what_go_knows() {
+        let cases = [("a.json", "application/json"), ("a.txt", UNKNOWN), ("a.zip", UNKNOWN), ("a", UNKNOWN)];
+        for (path, expected) in cases {
+            assert_eq!(by_extension(path, false), expected, "{path}");
         }
     }
 }

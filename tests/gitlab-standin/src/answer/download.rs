@@ -31,7 +31,7 @@ pub(super) fn by_job(
 /// A job's archive, expired or not: it goes until it is swept.
 pub(super) fn archive(world: &World, ask: &Ask, job: &Job) -> Result<Reply, Reply> {
     let artifact = job.artifact.as_ref().ok_or_else(Reply::no_file)?;
-    let etag = match world.setup.storage.etag() {
+    let etag = match world.setup.etag() {
         Etag::Weak => BOGUS_ETAG.to_owned(),
         Etag::Sha256 => format!("\"{}\"", artifact.archive.sha256()),
     };

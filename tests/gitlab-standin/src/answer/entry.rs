@@ -13,7 +13,7 @@ use crate::ids::JobId;
 use crate::payload::Source;
 use crate::percent;
 use crate::reply::Reply;
-use crate::settings::{Etag, Storage};
+use crate::settings::{Etag, Setup, Storage};
 use crate::world::{Artifact, World};
 
 /// How much of an entry Workhorse holds back while it looks what it is
@@ -58,7 +58,7 @@ pub(super) fn by_ref(
 /// The API's answer: with a tag that Rails knows before Workhorse has touched the archive.
 fn tagged(world: &World, ask: &Ask, artifact: &Artifact, path: &str, typed: Typed) -> Result<Reply, Reply> {
     let path = valid(path).ok_or_else(|| Reply::message(StatusCode::BAD_REQUEST, "400 Bad request"))?;
-    let etag = match world.setup.storage.etag() {
+    let etag = match world.setup.etag() {
         Etag::Weak => BOGUS_ETAG.to_owned(),
         Etag::Sha256 => {
             format!("\"{}\"", sha256_hex(format!("{}:{path}", artifact.archive.sha256()).as_bytes()))
@@ -89,21 +89,21 @@ pub(super) fn unpacked(
         return workhorse_404();
     };
     match zip_entry::find(archive.content(), path) {
-        Ok(Some(member)) => dressed(member, path, etag, typed),
+        Ok(Some(member)) => dressed(&world.setup, member, path, etag, typed),
         Ok(None) => workhorse_404(),
         Err(_) => failed(),
     }
 }
 
 /// `entry.go` sets `attachment` first, and `content_headers.go` leaves a disposition that says so.
-fn dressed(mut member: Unpacked, path: &str, etag: Option<&str>, typed: Typed) -> Reply {
+fn dressed(setup: &Setup, mut member: Unpacked, path: &str, etag: Option<&str>, typed: Typed) -> Reply {
     let (declared, read) = (member.declared, member.body.len());
     let mut reply = Reply::new(StatusCode::OK);
     *reply.headers = download::rails_fields(etag);
     // An empty entry has nothing to look at: its extension counts on every route.
     let kind = match typed {
-        Typed::ByContent if read > 0 => content_type::sniffed(&start(&member.body)),
-        _ => content_type::by_extension(path),
+        Typed::ByContent if read > 0 => content_type::by_content(&start(&member.body), setup.attachments),
+        _ => content_type::by_extension(path, setup.mime_table),
     };
     let error = Source::bytes(FAILED);
     if read < declared {

@@ -19,7 +19,7 @@ pub(super) fn download(world: &World, ask: &Ask, job: JobId) -> Result<Reply, Re
     let wanted = world.jobs.get(&job);
     authorize_download(world, ask, wanted)?;
     let artifact = wanted.and_then(|job| job.artifact.as_ref()).ok_or_else(Reply::no_file)?;
-    let etag = match world.setup.storage.etag() {
+    let etag = match world.setup.etag() {
         Etag::Weak => Some(BOGUS_ETAG),
         Etag::Sha256 => None,
     };

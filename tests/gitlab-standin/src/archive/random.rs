@@ -12,10 +12,13 @@ pub(crate) struct Filler {
 }
 
 impl Filler {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// A stream of which `total` bytes are wanted: most archives are far shorter than a block, and to make all of one
+    /// takes longer than everything else about them.
+    pub(crate) fn new(seed: u64, total: u64) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut block = Vec::with_capacity(BLOCK);
-        while block.len() < BLOCK {
+        let wanted = usize::try_from(total).unwrap_or(BLOCK).min(BLOCK);
+        let mut block = Vec::with_capacity(wanted + size_of::<u64>());
+        while block.len() < wanted {
             block.extend_from_slice(&step(&mut state).to_le_bytes());
         }
         Self { block, seed }

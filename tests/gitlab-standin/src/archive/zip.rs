@@ -71,19 +71,25 @@ impl<W: Sink> ZipWriter<W> {
 
     /// Writes one member from memory.
     pub(crate) fn add(&mut self, member: &Member) -> io::Result<()> {
+        let packed = if member.method == DEFLATE { self.pack(&member.data)? } else { member.data.to_vec() };
+        self.add_packed(member, &packed)
+    }
+
+    /// The same of which the data are at hand as they will lie in the archive.
+    pub(crate) fn add_packed(&mut self, member: &Member, packed: &[u8]) -> io::Result<()> {
         let mut record = Record::new(&member.name, member.method, member.mode, self.position);
         self.put(&record.local_header())?;
         record.crc = crc32fast::hash(&member.data);
         record.size = length(&member.data);
-        if member.method == DEFLATE {
-            let packed = self.deflate(&member.data)?;
-            record.packed = length(&packed);
-            self.put(&packed)?;
-        } else {
-            record.packed = record.size;
-            self.put(&member.data)?;
-        }
+        record.packed = length(packed);
+        self.put(packed)?;
         self.close(record)
+    }
+
+    /// Lists the last member once more, under another name, without writing it again.
+    pub(crate) fn list_again(&mut self, name: &str) {
+        let again = self.records.last().map(|last| last.named(name));
+        self.records.extend(again);
     }
 
     /// Writes one stored member of `len` bytes made by `filler`, a block at a time.
@@ -130,7 +136,8 @@ impl<W: Sink> ZipWriter<W> {
         self.out.write_all(bytes)
     }
 
-    fn deflate(&mut self, data: &[u8]) -> io::Result<Vec<u8>> {
+    /// Bytes as they lie deflated in an archive.
+    pub(crate) fn pack(&mut self, data: &[u8]) -> io::Result<Vec<u8>> {
         self.deflater.reset();
         let mut packed = Vec::with_capacity(data.len() / 2 + 64);
         loop {

@@ -22,9 +22,11 @@ pub(super) fn replaced(effects: &[Effect], ask: &Ask) -> Option<Reply> {
             let reply = Reply::typed(StatusCode::FOUND, "text/html; charset=utf-8", text);
             Some(reply.with(LOCATION, &url))
         }
-        Effect::Redirect { status, location } => {
-            let reply = Reply::text(code(*status), format!("Moved to {location}."));
-            Some(reply.with(LOCATION, location))
+        Effect::Redirect { status, location } => Some(moved(*status, location)),
+        Effect::Front { status, location } => {
+            let target = &ask.seen.target;
+            let path = target.split('?').next().unwrap_or_default();
+            Some(moved(*status, &location.replace("{path}", path).replace("{target}", target)))
         }
         Effect::Answer { status, content_type, body } => {
             Some(Reply::typed(code(*status), content_type, body.clone()))
@@ -104,6 +106,7 @@ fn bend(shape: &mut Shape, reply: &mut Reply, conn: &Conn, effect: Effect) {
         | Effect::Html
         | Effect::SignIn
         | Effect::Redirect { .. }
+        | Effect::Front { .. }
         | Effect::Answer { .. } => {}
     }
 }
@@ -115,6 +118,10 @@ fn count(shared: &Shared, reply: &Reply) {
         counters.store_bytes += reply.head_cost;
         counters.proxied_head_bytes += reply.head_cost;
     });
+}
+
+fn moved(status: u16, location: &str) -> Reply {
+    Reply::text(code(status), format!("Moved to {location}.")).with(LOCATION, location)
 }
 
 fn page() -> Reply {

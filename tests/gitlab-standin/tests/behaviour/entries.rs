@@ -23,6 +23,7 @@ fn by_ref(gitlab: &GitLab, path: &str) -> String {
 
 #[tokio::test]
 async fn the_extension_counts_by_job_and_the_content_by_ref() {
+    const BYTES: &str = "application/octet-stream";
     const SVG: &str = "<?xml version='1.0'?><!-- c --><svg xmlns='http://www.w3.org/2000/svg'></svg>";
     const TEXT: &str = "text/plain; charset=utf-8";
     let (gitlab, job) = scene(Archive::runner([
@@ -37,13 +38,13 @@ async fn the_extension_counts_by_job_and_the_content_by_ref() {
     ]))
     .await;
     let cases = [
-        ("page.html", "text/html; charset=utf-8", TEXT),
-        ("data.json", "application/json", TEXT),
+        ("page.html", "text/html; charset=utf-8", BYTES),
+        ("data.json", "application/json", BYTES),
         ("image.svg", "image/svg+xml", "image/svg+xml"),
-        ("lies.txt", TEXT, "image/png"),
+        ("lies.txt", TEXT, BYTES),
         ("program", "application/octet-stream", "application/octet-stream"),
         ("empty.css", "text/css; charset=utf-8", "text/css; charset=utf-8"),
-        ("dir%2F%C3%A4%20%22q%5C.TXT", TEXT, TEXT),
+        ("dir%2F%C3%A4%20%22q%5C.TXT", TEXT, BYTES),
         ("dir/", "application/octet-stream", "application/octet-stream"),
     ];
     for (path, extension, content) in cases {
@@ -147,6 +148,36 @@ async fn what_go_cannot_open_is_500() {
         assert_eq!(by_job.text(), "Internal Server Error\n", "{case}");
         let other = both(&gitlab, job, "n").await.0.status;
         assert_eq!(other, if case == "no zip" { 500 } else { 200 }, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_where_go_looks_for_it() {
+    let whole = Archive::runner([Member::file("m", "text"), Member::file("n", "more")]);
+    let bytes = whole.bytes().unwrap().to_vec();
+    let end = bytes.windows(4).rposition(|four| four == b"PK\x05\x06").unwrap();
+    let changed = |field: usize, by: u8| {
+        let mut bytes = bytes.clone();
+        bytes[end + field] = bytes[end + field].wrapping_add(by);
+        Archive::from_bytes(bytes)
+    };
+    let cases = [
+        ("a size too large", changed(12, 1), 500),
+        ("a size too small", changed(12, 255), 200),
+        ("an offset too large", changed(16, 1), 500),
+        // The directory is found before its end, and every member beside its place.
+        ("an offset too small", changed(16, 255), 500),
+        ("a number of records", changed(10, 1), 500),
+        ("a comment beyond the end", changed(20, 1), 500),
+        ("a stub before it", Archive::from_bytes([b"stub".as_slice(), &bytes].concat()), 200),
+        ("something behind it", Archive::from_bytes([&bytes[..], b"more"].concat()), 200),
+    ];
+    for (case, archive, status) in cases {
+        let (gitlab, job) = scene(archive).await;
+        for member in ["m", "n"] {
+            let (by_job, by_ref) = both(&gitlab, job, member).await;
+            assert_eq!((by_job.status, by_ref.status), (status, status), "{case}: {member}");
+        }
     }
 }
 

@@ -26,7 +26,7 @@ async fn every_ref_and_credential_of_the_fixture_leads_somewhere() {
     assert_eq!(refs.len(), 2);
     let browse = get(&format!("{}/artifacts/browse/names", gitlab.web_url(site.0)), &[&session]).await;
     assert!(browse.text().contains("two words &amp; ä.txt"));
-    let gif = get(&format!("{}/artifacts/raw/public/pixel.gif", gitlab.web_url(site.0)), &[&session]).await;
-    assert_eq!(gif.header("content-type"), Some("image/gif"));
+    let page = get(&format!("{}/artifacts/raw/public/pixel.gif", gitlab.web_url(site.0)), &[&session]).await;
+    assert_eq!(page.header("content-type"), Some("application/octet-stream"));
     assert_eq!(json["password"], fixture.password());
 }

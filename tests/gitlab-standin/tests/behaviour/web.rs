@@ -109,7 +109,7 @@ async fn entries_are_told_by_their_content() {
     let scene = Scene::new(LOCAL).await;
     let page = scene.get("/artifacts/raw/dir/page.html").await;
     assert_eq!((page.status, page.text().as_str()), (200, "<script>1</script>"));
-    assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(page.header("content-type"), Some("application/octet-stream"));
     assert_eq!(page.header("content-disposition"), Some("attachment; filename=\"page.html\""));
     assert_eq!(scene.get("/artifacts/raw/nothing").await.text(), "404 page not found\n");
     assert_eq!(scene.get("/artifacts/raw/a%00").await.status, 400);

@@ -42,12 +42,12 @@ const FORMS: &[(&[u8], &[u8], &str)] = &[
     (b"RIFF", b"AVI ", "video/avi"),
     (b"RIFF", b"WAVE", "audio/wave"),
 ];
-const SVG: &str = "image/svg+xml";
+pub(super) const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The type of content that starts like this. SVG is told before Go is asked, and text of any kind (HTML, XML) is
 /// plain, so that no browser runs it.
-pub(in crate::answer) fn sniffed(start: &[u8]) -> &'static str {
+pub(super) fn sniffed(start: &[u8]) -> &'static str {
     if is_svg(start) { SVG } else { detect(start.get(..LOOKED_AT).unwrap_or(start)) }
 }
 
@@ -86,19 +86,21 @@ fn is_binary(byte: u8) -> bool {
     matches!(byte, 0..=8 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f)
 }
 
-/// White space, an XML declaration, a document type, then `<svg`; comments don't count.
-fn is_svg(start: &[u8]) -> bool {
+/// White space, an XML declaration, a document type, then `<svg`; comments don't count
+/// (`workhorse/internal/utils/svg/svg.go`). Bytes are taken for letters of Latin-1: none beyond ASCII matters.
+pub(super) fn is_svg(start: &[u8]) -> bool {
     if start.get(..SVG_BINARY).is_some_and(|first| first.iter().any(|byte| *byte <= 8)) {
         return false;
     }
-    let text = without_comments(&String::from_utf8_lossy(start).to_ascii_lowercase());
+    let letters: String = start.iter().map(|byte| char::from(*byte).to_ascii_lowercase()).collect();
     let space = |text: &str| text.trim_start_matches([' ', '\t', '\n', '\x0c', '\r']).to_owned();
     let behind = |text: String, tag: &str| match text.strip_prefix(tag).and_then(|rest| rest.split_once('>'))
     {
         Some((_, rest)) => space(rest),
         None => text,
     };
-    behind(behind(space(&text), "<?xml"), "<!doctype svg").starts_with("<svg")
+    let text = space(&without_comments(&letters));
+    behind(behind(text, "<?xml"), "<!doctype svg").starts_with("<svg")
 }
 
 fn without_comments(text: &str) -> String {

@@ -72,14 +72,14 @@ fn split_ref<'a>(world: &World, visit: &Visit<'_>, text: &'a str) -> Option<(&'a
 
 /// The tag on what Workhorse sends for the web side: the older releases' constant, or none.
 fn web_etag(world: &World) -> Option<&'static str> {
-    (world.setup.storage.etag() == Etag::Weak).then_some(BOGUS_ETAG)
+    (world.setup.etag() == Etag::Weak).then_some(BOGUS_ETAG)
 }
 
 /// Sends a stored file under its own name. `proxy=` with any value, even `false`, keeps clients from the store.
 /// Redirects are 302 for HEAD as well, to a URL signed for GET: Rails' `redirect_to`, not Grape's.
 fn send_upload(world: &World, ask: &Ask, artifact: &Artifact) -> Reply {
     let name = &artifact.filename;
-    let kind = content_type::by_extension(name).split(';').next().unwrap_or_default();
+    let kind = content_type::by_extension(name, true).split(';').next().unwrap_or_default();
     let disposition = format!("attachment; filename=\"{name}\"; filename*=UTF-8''{}", percent::encode(name));
     let over = Override { content_type: kind, disposition: &disposition };
     let proxy = ask.params.iter().any(|(name, _)| name == "proxy");

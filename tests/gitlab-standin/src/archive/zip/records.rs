@@ -23,6 +23,11 @@ impl Record {
         Self { name: name.to_owned(), method, mode, offset, crc: 0, size: 0, packed: 0 }
     }
 
+    /// The same member under another name.
+    pub(super) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..*self }
+    }
+
     /// The local header: sizes and CRC are zero, they follow the data (flag bit 3).
     pub(super) fn local_header(&self) -> Vec<u8> {
         let mut out = Bytes::signed(0x0403_4b50);

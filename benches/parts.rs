@@ -24,7 +24,7 @@ use larder::gitlab::grant::judge::{self, Condition};
 use larder::gitlab::grant::{Answer, AskedPath, Facts, Grant, Opening, StorageRules, Verdict};
 use larder::gitlab::route::{Class, Question, RequestLine, Route};
 use larder::http::Etag;
-use larder::http::fields::Kept;
+use larder::http::fields::StoredHeaders;
 use larder::http::hop::{Peer, Way};
 use larder::store::Record;
 use larder::zip::{Directory, Entry, Member, ReadAt, gzip};
@@ -156,7 +156,7 @@ fn record(criterion: &mut Criterion) {
         faces: Vec::new(),
         facts: facts(),
         etag: Etag::quoting("0123456789abcdef"),
-        kept: Kept::default(),
+        kept: StoredHeaders::default(),
         class: Class::Job,
         chunks,
         present: None,

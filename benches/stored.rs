@@ -16,8 +16,8 @@ use larder::base::clock::Clock;
 use larder::base::key::{ArchiveId, JobId, Key};
 use larder::gitlab::grant::{AskedPath, Facts, Grant, Opening, StorageRules, judge};
 use larder::gitlab::route::Class;
-use larder::http::fields::Kept;
-use larder::store::{Archive, ReadMode, Record, Settings, Share, Store, verify};
+use larder::http::fields::StoredHeaders;
+use larder::store::{Archive, ReadMode, Record, Settings, Store, TimeShare, verify};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -33,7 +33,7 @@ fn settings(dir: &TempDir) -> Settings {
         max_age: Duration::from_secs(86_400),
         instance: Some("bench".to_owned()),
         read: ReadMode::Mapped,
-        scrub: Share::NONE,
+        scrub: TimeShare::NONE,
     }
 }
 
@@ -52,7 +52,7 @@ async fn filled(dir: &TempDir, length: u64) -> (Store, Arc<Archive>) {
         faces: Vec::new(),
         facts: Facts::default(),
         etag: None,
-        kept: Kept::default(),
+        kept: StoredHeaders::default(),
         class: Class::Job,
         chunks: Vec::new(),
         present: None,

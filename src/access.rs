@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub(crate) use admission::{Admission, Asked, Candidate, Described, Granted, Mismatch, ProbeInfo, Refusal};
+pub(crate) use admission::{Admission, AskedAt, Candidate, Described, Granted, Mismatch, ProbeInfo, Refusal};
 pub use caller::Caller;
-use credentials::Held;
+use credentials::CallerCredentials;
 pub use epochs::Epochs;
 use grants::Grants;
 use health::Health;
@@ -261,7 +261,7 @@ impl Access {
         question: &Question,
         yes: Yes,
         to: ArchiveId,
-        asked: &Asked,
+        asked: &AskedAt,
         said: &HeaderMap,
     ) -> Arc<Grant> {
         let asking = leader.asking(&self.key, question);
@@ -275,12 +275,12 @@ impl Access {
     }
 
     /// A reading of clock and epoch, to be taken before a question is sent, and a hold on what it is asked with.
-    pub(crate) fn about_to_ask(&self, caller: &Caller, question: &Question) -> Asked {
+    pub(crate) fn about_to_ask(&self, caller: &Caller, question: &Question) -> AskedAt {
         let held = self.held(caller, question);
-        Asked { at: self.clock.now(), epoch: self.epochs.now(question.key), held }
+        AskedAt { at: self.clock.now(), epoch: self.epochs.now(question.key), held }
     }
 
-    fn held(&self, caller: &Caller, question: &Question) -> Held {
+    fn held(&self, caller: &Caller, question: &Question) -> CallerCredentials {
         self.grants.hold(&caller.revocable(&self.key, question.target.query()))
     }
 
@@ -310,7 +310,13 @@ impl Access {
         opens.then_some(Granted { grant, said: None, readers })
     }
 
-    fn remember(&self, asking: Fingerprint, grant: Grant, held: Held, said: &HeaderMap) -> Arc<Grant> {
+    fn remember(
+        &self,
+        asking: Fingerprint,
+        grant: Grant,
+        held: CallerCredentials,
+        said: &HeaderMap,
+    ) -> Arc<Grant> {
         let grant = Arc::new(grant);
         self.grants.insert(asking, Arc::clone(&grant), held, fields::readers(said));
         grant
@@ -324,7 +330,7 @@ struct Inquiry<'a> {
     question: &'a Question,
     asking: Fingerprint,
     /// What it is asked with.
-    held: &'a Held,
+    held: &'a CallerCredentials,
     candidate: Candidate<'a>,
     /// Read before anything is asked.
     epoch: Epoch,

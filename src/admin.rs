@@ -62,7 +62,7 @@ pub enum Error {
 
 /// How far larder is, as `/readyz` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum Phase {
     /// Not serving yet.
     Starting,
     /// Serving.
@@ -73,16 +73,16 @@ pub(crate) enum Stage {
 
 /// Shared by those who know the stage and those who tell it. It only moves on: what drains never is ready again.
 #[derive(Debug, Clone)]
-pub(crate) struct Readiness(watch::Sender<Stage>);
+pub(crate) struct Readiness(watch::Sender<Phase>);
 
 impl Readiness {
     /// Starting.
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(Stage::Starting))
+        Self(watch::Sender::new(Phase::Starting))
     }
 
     /// Moves on to `stage`; going back is ignored.
-    pub(crate) fn set(&self, stage: Stage) {
+    pub(crate) fn set(&self, stage: Phase) {
         self.0.send_if_modified(|current| {
             let moves = stage > *current;
             *current = stage.max(*current);
@@ -91,7 +91,7 @@ impl Readiness {
     }
 
     /// The stage now.
-    pub(crate) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Phase {
         *self.0.borrow()
     }
 }
@@ -103,19 +103,24 @@ impl Default for Readiness {
 }
 
 /// Renders the metrics, as `OpenMetrics` text.
-pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Everything an answer is made from.
 pub(crate) struct Admin {
     hosts: Vec<String>,
     token: Token,
     readiness: Readiness,
-    metrics: Metrics,
+    metrics: RenderMetrics,
 }
 
 impl Admin {
     /// Puts it together; [`serve`] gives it connections.
-    pub(crate) fn new(settings: &Settings, token: Token, readiness: Readiness, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        token: Token,
+        readiness: Readiness,
+        metrics: RenderMetrics,
+    ) -> Self {
         Self { hosts: settings.hosts.clone(), token, readiness, metrics }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::access::Access;
-use crate::admin::{self, Admin, Readiness, Stage};
+use crate::admin::{self, Admin, Phase, Readiness};
 use crate::base::clock::Clock;
 use crate::base::memory::Memory;
 use crate::base::num::to_u64;
@@ -31,10 +31,10 @@ use crate::gitlab::grant::StorageRules;
 use crate::gitlab::urls::Origin;
 use crate::http::hop::Hop;
 use crate::proxy::{FirstMisses, Proxy, Spelling, Tunnels, Types};
-use crate::server::{self, Address, Listeners, LiveSettings};
+use crate::server::{self, ListenAddress, Listeners, LiveSettings};
 use crate::store::{self, Scrub, Store};
 use crate::telemetry::Metrics;
-use crate::telemetry::log::Dial;
+use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::Sizes;
 use crate::upstream::{self, Upstream};
 pub(crate) use attempt::beyond;
@@ -90,7 +90,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 const LAST: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT, then drains, until there is another one. At SIGHUP the configuration is read again from `sources`.
-pub(crate) fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
+pub(crate) fn run(loaded: Loaded, sources: &Sources, dial: &LogControl) -> Result<(), Error> {
     descriptors::raise(loaded.config.server.max_connections);
     make_for_ourselves();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("larder").build()?;
@@ -100,7 +100,7 @@ pub(crate) fn run(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), 
     ended
 }
 
-async fn serve(loaded: Loaded, sources: &Sources, dial: &Dial) -> Result<(), Error> {
+async fn serve(loaded: Loaded, sources: &Sources, dial: &LogControl) -> Result<(), Error> {
     let (mut signals, mut once_more) = (Signals::new()?, Signals::new()?);
     let mut hangups = signal(SignalKind::hangup())?;
     let app = tokio::select! {
@@ -244,13 +244,13 @@ impl App {
     }
 
     /// Where clients connect.
-    pub fn listening(&self) -> std::io::Result<Vec<Address>> {
+    pub fn listening(&self) -> std::io::Result<Vec<ListenAddress>> {
         self.listeners.addresses()
     }
 
     /// Where clients connect first by TCP, and where operators do.
     pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
-        let first = self.listening()?.iter().find_map(Address::tcp);
+        let first = self.listening()?.iter().find_map(ListenAddress::tcp);
         let first = first.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         Ok((first, self.admin_listener.local_addr()?))
     }
@@ -284,7 +284,7 @@ impl App {
         let admin = crate::base::rt::spawn(admin::serve(self.admin_listener, self.admin, ended(admin_ended)));
         let sweeping = crate::base::rt::spawn(sweep(Arc::clone(&self.proxy)));
         let scrubbing = crate::base::rt::spawn(self.scrub.run());
-        self.readiness.set(Stage::Ready);
+        self.readiness.set(Phase::Ready);
         let readiness = self.readiness.clone();
         let (tell, told) = watch::channel(false);
         let hurrying = async {
@@ -298,7 +298,7 @@ impl App {
             stop.await;
             // The disk belongs to what is still to be finished.
             scrubbing.abort();
-            readiness.set(Stage::Draining);
+            readiness.set(Phase::Draining);
             let delay = live.settings().shutdown_delay;
             if !delay.is_zero() {
                 tracing::info!(
@@ -366,7 +366,7 @@ async fn sweep(proxy: Arc<Proxy>) {
     }
 }
 
-fn metrics_page(proxy: Arc<Proxy>, budget: u64) -> admin::Metrics {
+fn metrics_page(proxy: Arc<Proxy>, budget: u64) -> admin::RenderMetrics {
     Arc::new(move || {
         let totals = proxy.store.totals();
         proxy.metrics.render(Sizes {

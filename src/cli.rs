@@ -37,11 +37,11 @@ pub fn run(
     match matches.subcommand() {
         Some((serve::NAME, matches)) => serve::run(&options::sources(matches, environment)),
         Some((check::NAME, matches)) => {
-            let wanted = check::Wanted::of(matches);
+            let wanted = check::CheckArgs::of(matches);
             check::run(&options::sources(matches, environment), &wanted)
         }
         Some((verify::NAME, matches)) => {
-            let wanted = verify::Wanted::of(matches);
+            let wanted = verify::VerifyArgs::of(matches);
             verify::run(&options::sources(matches, environment), wanted)
         }
         // clap lets no other name through.
@@ -95,10 +95,10 @@ fn say(text: impl Display) {
 }
 
 /// What a command does with a configuration.
-type Outcome = Result<(), Box<dyn Error>>;
+type CommandResult = Result<(), Box<dyn Error>>;
 
 /// Loads the configuration and hands it on, or says why not.
-fn with_configuration(sources: &Sources, run: impl FnOnce(Loaded) -> Outcome) -> ExitCode {
+fn with_configuration(sources: &Sources, run: impl FnOnce(Loaded) -> CommandResult) -> ExitCode {
     match config::load(sources) {
         Ok(loaded) => run(loaded).map_or_else(|error| fail(error.as_ref()), |()| ExitCode::SUCCESS),
         Err(problems) => refuse_configuration(&problems),
@@ -107,7 +107,10 @@ fn with_configuration(sources: &Sources, run: impl FnOnce(Loaded) -> Outcome) ->
 
 /// The same for what is to be served by it: all that it names must be usable, and what turns out not to be all the same
 /// is wrong with the configuration as well.
-fn with_all_it_names(examined: Result<Loaded, Problems>, run: impl FnOnce(Loaded) -> Outcome) -> ExitCode {
+fn with_all_it_names(
+    examined: Result<Loaded, Problems>,
+    run: impl FnOnce(Loaded) -> CommandResult,
+) -> ExitCode {
     let loaded = match examined {
         Ok(loaded) => loaded,
         Err(problems) => return refuse_configuration(&problems),

@@ -23,11 +23,11 @@ mod spec;
 mod text;
 
 pub use keys::KEYS;
-pub(crate) use named::{Named, named};
+pub(crate) use named::{NamedPath, named};
 pub(crate) use problem::{Problem, Problems};
 pub use render::{example, table};
 pub use sources::{File, Sources};
-pub(crate) use spec::{Names, Presence, Spec};
+pub(crate) use spec::{PathKind, Presence, Spec};
 
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
@@ -47,7 +47,7 @@ pub struct Config {
     /// Section `[admin]`.
     pub admin: admin::Settings,
     /// Section `[log]`.
-    pub log: telemetry::log::Settings,
+    pub log: telemetry::log::LogSettings,
 }
 
 /// A configuration and where each part of it came from.

@@ -86,9 +86,9 @@ impl Entries {
 
 /// An archive's bytes for larder's own eyes.
 #[derive(Debug, Clone)]
-struct Eyes(Arc<Archive>, Arc<Metrics>);
+struct EntryBytes(Arc<Archive>, Arc<Metrics>);
 
-impl ReadAt for Eyes {
+impl ReadAt for EntryBytes {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         self.0.read_at(buffer, at)
     }
@@ -109,13 +109,17 @@ pub(crate) struct Listed {
 
 impl Entries {
     /// An entry of an archive; `None` if there is none of that name, or nothing that could be served.
-    pub(crate) async fn find(&self, archive: &Arc<Archive>, name: &str) -> Option<Entry> {
+    pub(crate) async fn find(&self, archive: &Arc<Archive>, name: &str) -> Option<OpenEntry> {
         let key = (archive.id(), name.to_owned());
         let known = match self.known.get(&key) {
             Some(known) => known,
             None => self.look_up(archive, key).await?,
         };
-        (!known.is_bad()).then(|| Entry { memory: Arc::clone(&self.memory), eyes: self.eyes(archive), known })
+        (!known.is_bad()).then(|| OpenEntry {
+            memory: Arc::clone(&self.memory),
+            eyes: self.eyes(archive),
+            known,
+        })
     }
 
     async fn look_up(&self, archive: &Arc<Archive>, key: (ArchiveId, String)) -> Option<Arc<CachedEntry>> {
@@ -153,8 +157,8 @@ impl Entries {
         found.await.ok()?
     }
 
-    fn eyes(&self, archive: &Arc<Archive>) -> Eyes {
-        Eyes(Arc::clone(archive), Arc::clone(&self.metrics))
+    fn eyes(&self, archive: &Arc<Archive>) -> EntryBytes {
+        EntryBytes(Arc::clone(archive), Arc::clone(&self.metrics))
     }
 
     /// An archive's directory, read once however many ask, and whether they stay or leave.
@@ -212,9 +216,9 @@ impl Entries {
 
 /// An entry of an archive that is open.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct OpenEntry {
     memory: Arc<Memory>,
-    eyes: Eyes,
+    eyes: EntryBytes,
     known: Arc<CachedEntry>,
 }
 
@@ -247,7 +251,7 @@ impl Gzip {
     }
 }
 
-impl Entry {
+impl OpenEntry {
     const fn archive(&self) -> &Arc<Archive> {
         &self.eyes.0
     }

@@ -179,7 +179,7 @@ impl Handler for Proxy {
         let mut report = Report::new(&self, &parts, &id, client, started);
         let fields = Arc::new(std::mem::take(&mut parts.headers));
         let way = Way::of(peer, client, &fields);
-        let connection_kind = held::Kind::of(&connection);
+        let connection_kind = held::ConnectionKind::of(&connection);
         let ConnInfo { protocol, least, permit, .. } = connection;
         let body = Upload::new(body, &fields, least, shared);
         let front = Front::of(peer, &fields, &parts.uri);

@@ -36,17 +36,17 @@ use connection::Serving;
 pub(crate) use handler::{AnswerBody, ConnInfo, Handler, Protocol, Unhandled};
 use listen::Accepted;
 pub(crate) use listen::Listeners;
-pub use listen::{Address, Error};
+pub use listen::{Error, ListenAddress};
 pub(crate) use live::LiveSettings;
 pub(crate) use places::ConnPermit;
-use places::Places;
+use places::ConnPlaces;
 use quiet::Quiet;
 
 /// What the operator decides about clients' connections.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where clients connect, at least one place.
-    pub listen: Vec<Address>,
+    pub listen: Vec<ListenAddress>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections held at once. When one more comes the oldest on which nothing is being asked makes room; if there is
@@ -67,7 +67,7 @@ pub struct Settings {
     /// How long larder goes on after that at most; requests that run may take all of it but a tenth, or 2s.
     pub drain: Duration,
     /// Certificates; `None`: clients come without TLS.
-    pub tls: Option<tls::Settings>,
+    pub tls: Option<tls::ServerTls>,
 }
 
 /// A pause after a failed accept, most often for want of descriptors: others must close theirs first.

@@ -48,12 +48,12 @@ use tokio::sync::Semaphore;
 
 pub(crate) use budget::Budget;
 pub(crate) use error::Error;
-pub(crate) use mapped::{Mapped, Part};
+pub(crate) use mapped::{Mapped, MappedPart};
 pub use object::{Archive, Reader, State};
 pub(crate) use object::{Availability, ChunkClaim, ReadError, Remainder, Unsound};
 pub use record::Record;
 pub(crate) use scrub::Scrub;
-pub use scrub::Share;
+pub use scrub::TimeShare;
 pub(crate) use totals::Totals;
 
 use crate::base::clock::Clock;
@@ -65,7 +65,7 @@ use layout::Layout;
 use lock::Lock;
 use lru::StoredMeta;
 use reach::Reach;
-use recover::Pass;
+use recover::RecoveryPass;
 use room::{Limits, StoreInner};
 use state::Look;
 
@@ -87,7 +87,7 @@ pub struct Settings {
     /// How bytes get from a file to a plain socket.
     pub read: ReadMode,
     /// Share of the time in which archives are read again and compared.
-    pub scrub: Share,
+    pub scrub: TimeShare,
 }
 
 /// How bytes get from a file to a plain socket.
@@ -102,7 +102,7 @@ pub enum ReadMode {
 /// Archives that are out of sight and whose files are still there.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
-pub(crate) struct Taken {
+pub(crate) struct Detached {
     key: Key,
     slot: Option<StoredMeta>,
     /// A key whose files haven't been looked at.
@@ -122,7 +122,7 @@ pub struct Store {
     max_age: u64,
     clock: Clock,
     lock: Mutex<Option<Lock>>,
-    pass: Mutex<Pass>,
+    pass: Mutex<RecoveryPass>,
     seeking: Arc<Semaphore>,
 }
 impl Store {
@@ -320,7 +320,7 @@ impl Store {
     /// The part of [`Self::remove`] that nobody may come between: out of sight at once, the files still there. A job's
     /// archive goes under whichever key it is stored; a ref that no longer leads to an archive takes nobody else's
     /// along.
-    pub(crate) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Taken> {
+    pub(crate) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Detached> {
         let mut shelved = self.shared.shelf.lock();
         let holder = shelved.shelf.part(key);
         // What its files hold isn't known yet, and is void.
@@ -332,11 +332,11 @@ impl Store {
         let own = holder.is_none_or(|holder| holder == key) || key.job().is_some();
         let key = holder.filter(|_| own).unwrap_or(key);
         let slot = self.shared.take_out(key, id);
-        (slot.is_some() || unchecked.is_some()).then_some(Taken { key, slot, unchecked })
+        (slot.is_some() || unchecked.is_some()).then_some(Detached { key, slot, unchecked })
     }
 
     /// The rest of [`Self::remove`].
-    pub(crate) async fn unlink(&self, taken: Taken) {
+    pub(crate) async fn unlink(&self, taken: Detached) {
         let shared = Arc::clone(&self.shared);
         let remove = move || {
             shared.unlink(taken.key, taken.slot);

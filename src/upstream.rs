@@ -46,11 +46,11 @@ use clients::Clients;
 pub(crate) use clients::Trust;
 pub(crate) use egress::ProxyError;
 pub use egress::ProxySettings;
-pub(crate) use error::{Error, Kind};
+pub(crate) use error::{Error, FailureKind};
 pub(crate) use limit::Place;
 use moved::Moved;
 pub(crate) use moved::leads_to;
-pub(crate) use request_body::Body;
+pub(crate) use request_body::RequestBody;
 pub use settings::{Http2, Settings};
 pub(crate) use tls::TlsError;
 pub use tls::TlsSettings;
@@ -247,7 +247,7 @@ impl Upstream {
 
     /// Sends a client's request as it is: method, raw target, fields (already stripped for this hop) and body. The place
     /// is held until the answer's body has ended.
-    pub(crate) async fn pass(&self, place: Place, request: Request<Body>) -> Result<Passed, Error> {
+    pub(crate) async fn pass(&self, place: Place, request: Request<RequestBody>) -> Result<Passed, Error> {
         let (request, permission) = expect::hold(request);
         let (mut parts, body) = request.into_parts();
         let target = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -382,11 +382,11 @@ impl Upstream {
     }
 
     /// Nothing has come of an object.
-    pub(crate) fn store_failed(&self, uri: &Uri, kind: Kind) {
+    pub(crate) fn store_failed(&self, uri: &Uri, kind: FailureKind) {
         self.stores.failed(uri, kind);
     }
 
-    fn question(&self, target: &PathAndQuery, head: Sent) -> Request<Body> {
+    fn question(&self, target: &PathAndQuery, head: Sent) -> Request<RequestBody> {
         let mut fields = head.into_fields();
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self.hop.add(&mut fields);

@@ -121,13 +121,7 @@ const PRELUDE: [&str; 37] = [
 const CIRCLES: &[&str] = &["http/hop/claims <-> http/hop/names", "zip/directory <-> zip/entry"];
 
 /// Names that several types have.
-const SHARED_NAMES: &[&str] = &[
-    "Access", "Address", "Answer", "Asked", "Body", "Budget", "Client", "Dial", "End", "Ending", "Entry",
-    "Eyes", "Found", "Framing", "Guard", "Held", "Inner", "Kept", "Key", "Kind", "Known", "Life", "Line",
-    "Listed", "Metrics", "Named", "Names", "Next", "Open", "Outcome", "Pairs", "Part", "Pass", "Piece",
-    "Place", "Places", "Reader", "Record", "Route", "Settings", "Share", "Shared", "Span", "Spec", "Spoken",
-    "Stage", "State", "Taken", "Told", "Waiting", "Wanted",
-];
+const SHARED_NAMES: &[&str] = &["Settings"];
 
 /// Types with a name of std's prelude.
 const HIDING: &[&str] = &[];

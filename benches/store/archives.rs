@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, header};
 use larder::base::key::{ArchiveId, JobId, Key};
 use larder::gitlab::grant::{AskedPath, Facts, ObjectPath, StorageRules};
 use larder::gitlab::route::Class;
-use larder::http::fields::Kept;
+use larder::http::fields::StoredHeaders;
 use larder::http::{Etag, Sha256};
 use larder::store::Record;
 use twox_hash::XxHash3_128;
@@ -58,7 +58,7 @@ pub(crate) fn record(n: u64) -> Record {
             sha256: Some(Sha256::new(digest)),
         },
         etag: Etag::quoting("0123456789abcdef0123456789abcdef"),
-        kept: Kept::default(),
+        kept: StoredHeaders::default(),
         class: Class::Job,
         chunks: vec![XxHash3_128::oneshot(&EMPTY)],
         present: None,

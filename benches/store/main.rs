@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput, criterion_group};
 use larder::base::clock::Clock;
 use larder::base::key::{ArchiveId, Key};
 use larder::store::lru::{SizedLru, StoredMeta};
-use larder::store::{ReadMode, Settings, Share, Store};
+use larder::store::{ReadMode, Settings, Store, TimeShare};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -36,7 +36,7 @@ fn settings(dir: &Path) -> Settings {
         min_free: 0,
         max_age: Duration::from_secs(1 << 40),
         instance: None,
-        scrub: Share::NONE,
+        scrub: TimeShare::NONE,
         read: ReadMode::Mapped,
     }
 }

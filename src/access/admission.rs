@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, header};
 
-use super::credentials::Held;
+use super::credentials::CallerCredentials;
 use crate::base::clock::Moment;
 use crate::base::key::ArchiveId;
 use crate::gitlab::grant::storage::Override;
 use crate::gitlab::grant::{Epoch, Face, Facts, Grant, Location, RecentCallers, Relation, Yes};
-use crate::http::fields::Kept;
+use crate::http::fields::StoredHeaders;
 use crate::upstream;
 
 /// What a caller asks to be let in to.
@@ -104,10 +104,10 @@ pub(crate) enum Described {
     /// It doesn't say now: a 304.
     Silent,
     /// By these fields.
-    By(Kept),
+    By(StoredHeaders),
     /// As its object store does, but for what the redirect's query asks the store to say instead, and for what the
     /// redirect itself says about caching and protection.
-    Elsewhere(Override, Kept),
+    Elsewhere(Override, StoredHeaders),
 }
 
 /// A refusal, word for word.
@@ -125,11 +125,11 @@ pub(crate) struct Refusal {
 
 /// When a question was about to be sent, and with what.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct AskedAt {
     /// The clock.
     pub at: Moment,
     /// The state of things.
     pub epoch: Epoch,
     /// The caller's credentials.
-    pub(super) held: Held,
+    pub(super) held: CallerCredentials,
 }

@@ -11,7 +11,7 @@ use crate::base::clock::Moment;
 use crate::base::secret::Fingerprint;
 use crate::gitlab::grant::{AskedPath, Facts, Grant, Location, Relation, Yes, judge};
 use crate::gitlab::route::Question;
-use crate::http::fields::Kept;
+use crate::http::fields::StoredHeaders;
 use crate::telemetry::metrics;
 use crate::upstream;
 
@@ -58,15 +58,15 @@ impl Access {
     fn described(&self, sent: AskedPath<'_>, probed: &Probed) -> Described {
         match (&probed.asked, probed.status) {
             // The answer's type is the entry's; what else it says holds for all of them.
-            (Conditions::Entry(_), _) => Described::By(Kept::protecting(&probed.fields)),
+            (Conditions::Entry(_), _) => Described::By(StoredHeaders::protecting(&probed.fields)),
             (_, StatusCode::OK | StatusCode::PARTIAL_CONTENT) => {
-                Described::By(Kept::of(&probed.fields, &probed.fields))
+                Described::By(StoredHeaders::of(&probed.fields, &probed.fields))
             }
             // A redirect's own type says nothing of the archive.
             (_, status) if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
                 match self.rules.location(&probed.fields, sent) {
                     Some(location) => {
-                        Described::Elsewhere(location.overrides(), Kept::protecting(&probed.fields))
+                        Described::Elsewhere(location.overrides(), StoredHeaders::protecting(&probed.fields))
                     }
                     None => Described::Silent,
                 }

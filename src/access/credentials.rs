@@ -25,11 +25,11 @@ struct Credential {
 
 /// All of one caller's, held.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Held(Arc<[Arc<Credential>]>);
+pub(super) struct CallerCredentials(Arc<[Arc<Credential>]>);
 
 impl Credentials {
     /// Holds a caller's credentials; to be done before a question is asked with them.
-    pub(super) fn hold(&self, fingerprints: &[Fingerprint]) -> Held {
+    pub(super) fn hold(&self, fingerprints: &[Fingerprint]) -> CallerCredentials {
         let mut known = self.0.lock();
         let held = fingerprints.iter().map(|fingerprint| {
             known.get(fingerprint).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -39,7 +39,7 @@ impl Credentials {
                 credential
             })
         });
-        Held(held.collect())
+        CallerCredentials(held.collect())
     }
 
     /// Voids every yes that was asked for before `now` with one of these.
@@ -70,7 +70,7 @@ impl Drop for Credential {
     }
 }
 
-impl Held {
+impl CallerCredentials {
     /// Whether one of them ended when a question of `asked_at` had been sent. Two readings of one instant can't be told
     /// apart: then too.
     pub(super) fn ended_since(&self, asked_at: Moment) -> bool {

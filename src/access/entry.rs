@@ -96,7 +96,7 @@ impl Access {
     async fn named(
         &self,
         inquiry: &Inquiry<'_>,
-        access: judge::Access,
+        access: judge::UnnamedYes,
     ) -> Result<(Verdict, Moment), Box<Admission>> {
         let question = inquiry.question.of_archive();
         let (candidate, asking) = (inquiry.candidate, inquiry.caller.asking(&self.key, &question));

@@ -10,7 +10,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::RwLock;
 
-use super::credentials::{Credentials, Held, is_not_after};
+use super::credentials::{CallerCredentials, Credentials, is_not_after};
 use crate::base::clock::Moment;
 use crate::base::secret::Fingerprint;
 use crate::gitlab::grant::Grant;
@@ -20,9 +20,9 @@ const REMEMBERED: u64 = 65_536;
 
 /// A grant and what it rests on.
 #[derive(Debug)]
-struct Entry {
+struct GrantEntry {
     grant: Arc<Grant>,
-    held: Held,
+    held: CallerCredentials,
     readers: Option<Arc<HeaderMap>>,
 }
 
@@ -32,18 +32,18 @@ pub(super) type Remembered = (Arc<Grant>, Option<Arc<HeaderMap>>);
 /// Grants by caller and question. Nothing in it outlives the process.
 #[derive(Debug)]
 pub(super) struct Grants {
-    cache: Cache<Fingerprint, Arc<Entry>>,
+    cache: Cache<Fingerprint, Arc<GrantEntry>>,
     credentials: Credentials,
-    life: Arc<Life>,
+    life: Arc<MaxTtl>,
     /// When that was last made longer.
     lengthened: RwLock<Option<Moment>>,
 }
 
 /// How long grants are remembered at most, milliseconds.
 #[derive(Debug)]
-struct Life(AtomicU64);
+struct MaxTtl(AtomicU64);
 
-impl Life {
+impl MaxTtl {
     fn now(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::SeqCst))
     }
@@ -54,7 +54,7 @@ impl Life {
 }
 
 /// For the cache, which asks when something is put in.
-struct Broom(Arc<Life>);
+struct Broom(Arc<MaxTtl>);
 
 impl Broom {
     fn bound(&self) -> Duration {
@@ -62,15 +62,15 @@ impl Broom {
     }
 }
 
-impl Expiry<Fingerprint, Arc<Entry>> for Broom {
-    fn expire_after_create(&self, _: &Fingerprint, _: &Arc<Entry>, _: Instant) -> Option<Duration> {
+impl Expiry<Fingerprint, Arc<GrantEntry>> for Broom {
+    fn expire_after_create(&self, _: &Fingerprint, _: &Arc<GrantEntry>, _: Instant) -> Option<Duration> {
         Some(self.bound())
     }
 
     fn expire_after_update(
         &self,
         _: &Fingerprint,
-        _: &Arc<Entry>,
+        _: &Arc<GrantEntry>,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
@@ -81,7 +81,7 @@ impl Expiry<Fingerprint, Arc<Entry>> for Broom {
 impl Grants {
     /// Remembers grants for at most `longest`. Age is judged by [`Grant::opens`]; this bound only cleans up.
     pub(super) fn new(longest: Duration) -> Self {
-        let life = Arc::new(Life(AtomicU64::new(0)));
+        let life = Arc::new(MaxTtl(AtomicU64::new(0)));
         life.set(longest);
         let cache = Cache::builder()
             .max_capacity(REMEMBERED)
@@ -103,7 +103,7 @@ impl Grants {
     }
 
     /// Holds a caller's credentials while a question is asked with them, and a grant rests on them.
-    pub(super) fn hold(&self, fingerprints: &[Fingerprint]) -> Held {
+    pub(super) fn hold(&self, fingerprints: &[Fingerprint]) -> CallerCredentials {
         self.credentials.hold(fingerprints)
     }
 
@@ -113,14 +113,14 @@ impl Grants {
         &self,
         asking: Fingerprint,
         grant: Arc<Grant>,
-        held: Held,
+        held: CallerCredentials,
         readers: Option<HeaderMap>,
     ) {
         match readers {
             _ if self.life.now().is_zero() => {}
             Some(readers) => {
                 let readers = (!readers.is_empty()).then(|| Arc::new(readers));
-                self.cache.insert(asking, Arc::new(Entry { grant, held, readers }));
+                self.cache.insert(asking, Arc::new(GrantEntry { grant, held, readers }));
             }
             None => self.forget(asking),
         }
@@ -173,9 +173,9 @@ mod tests {
         let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
         let asking = key.of([b"a".as_slice()]);
         let grants = Grants::new(Duration::from_secs(60));
-        grants.insert(asking, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
+        grants.insert(asking, grant(clock.now()), CallerCredentials::default(), Some(HeaderMap::new()));
         assert!(grants.find(asking).is_some_and(|(_, readers)| readers.is_none()));
-        grants.insert(asking, grant(clock.now()), Held::default(), None);
+        grants.insert(asking, grant(clock.now()), CallerCredentials::default(), None);
         assert!(grants.find(asking).is_none(), "nor what was before it");
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let [token, one, two] = ["t", "1", "2"].map(|text| key.of([text.as_bytes()]));
         let grants = Grants::new(Duration::from_secs(60));
         grants.insert(one, grant(clock.now()), grants.hold(&[token]), Some(HeaderMap::new()));
-        grants.insert(two, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
+        grants.insert(two, grant(clock.now()), CallerCredentials::default(), Some(HeaderMap::new()));
         clock.advance(Duration::from_secs(1));
         assert!(grants.find(one).is_some());
         grants.revoke(&[token], clock.now());
@@ -218,10 +218,10 @@ mod tests {
         let before = grant(clock.now());
         clock.advance(Duration::from_secs(1));
         grants.change(Duration::from_secs(60), clock.now());
-        grants.insert(asking, before, Held::default(), Some(HeaderMap::new()));
+        grants.insert(asking, before, CallerCredentials::default(), Some(HeaderMap::new()));
         assert!(grants.find(asking).is_none());
         clock.advance(Duration::from_secs(1));
-        grants.insert(asking, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
+        grants.insert(asking, grant(clock.now()), CallerCredentials::default(), Some(HeaderMap::new()));
         grants.change(Duration::from_secs(20), clock.now());
         assert!(grants.find(asking).is_some(), "a shorter one ends nothing by itself");
     }
@@ -231,7 +231,7 @@ mod tests {
         let (clock, key) = (Clock::manual(1_000), Fingerprinter::random().unwrap());
         let asking = key.of([b"a".as_slice()]);
         let grants = Grants::new(Duration::ZERO);
-        grants.insert(asking, grant(clock.now()), Held::default(), Some(HeaderMap::new()));
+        grants.insert(asking, grant(clock.now()), CallerCredentials::default(), Some(HeaderMap::new()));
         assert!(grants.find(asking).is_none());
     }
 }

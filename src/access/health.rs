@@ -20,7 +20,7 @@ use super::Access;
 use crate::base::clock::{Clock, Moment};
 use crate::gitlab::grant::judge;
 use crate::gitlab::route::Class;
-use crate::upstream::{self, Kind, Upstream};
+use crate::upstream::{self, FailureKind, Upstream};
 
 /// For how long an outage is remembered before somebody asks for itself again.
 const REMEMBERED: Duration = Duration::from_secs(5);
@@ -29,30 +29,30 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outage {
     /// Nothing comes.
-    Silent(Kind),
+    Silent(FailureKind),
     /// What stands before it, or itself, says so.
     Said,
 }
 
 /// A route, or all that passes.
-pub(super) type Route = Option<Class>;
+pub(super) type HealthRoute = Option<Class>;
 
 /// What a question of larder's own came to; `None`: it was answered.
-type Found = Option<Outage>;
+type TrialResult = Option<Outage>;
 
 /// What is known of one route, as long as there is anything to know.
 #[derive(Debug, Default)]
-struct State {
+struct RouteState {
     /// How it is down, and when a caller has left last to find that out.
     down: Option<(Outage, Moment)>,
     /// A question of larder's own that is under way.
-    trial: Option<watch::Receiver<Option<Found>>>,
+    trial: Option<watch::Receiver<Option<TrialResult>>>,
     /// Whether anybody was answered since that was sent.
     heard: bool,
 }
 
-impl State {
-    fn outage(&self) -> Found {
+impl RouteState {
+    fn outage(&self) -> TrialResult {
         self.down.map(|(outage, _)| outage)
     }
 
@@ -73,26 +73,26 @@ impl State {
 
 /// What is known of GitLab's health: at most one question of larder's own a route at a time.
 #[derive(Debug)]
-pub(super) struct Health(Arc<Inner>);
+pub(super) struct Health(Arc<HealthInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct HealthInner {
     upstream: Arc<Upstream>,
     clock: Clock,
     /// Whether there is any state: nobody looks for it while all is well.
     troubled: AtomicBool,
-    states: Mutex<HashMap<Route, State>>,
+    states: Mutex<HashMap<HealthRoute, RouteState>>,
 }
 
 impl Health {
     pub(super) fn new(upstream: Arc<Upstream>, clock: Clock) -> Self {
         let (troubled, states) = (AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { upstream, clock, troubled, states }))
+        Self(Arc::new(HealthInner { upstream, clock, troubled, states }))
     }
 
     /// How GitLab is down on a route, as far as that was found out. The first to ask has it tried again, and waits for what
     /// comes of it; whoever comes meanwhile is told at once. `None` also for one who asks for itself now and then.
-    pub(super) async fn known(&self, route: Route) -> Found {
+    pub(super) async fn known(&self, route: HealthRoute) -> TrialResult {
         if !self.0.troubled.load(Ordering::Relaxed) {
             return None;
         }
@@ -102,7 +102,7 @@ impl Health {
             if states.get_mut(&route).is_some_and(|state| state.is_due(now)) {
                 return None;
             }
-            let outage = |route| states.get(route).and_then(State::outage);
+            let outage = |route| states.get(route).and_then(RouteState::outage);
             let is_tried = states.get(&route).is_some_and(|state| state.trial.is_some());
             match (outage(&route), outage(&None)) {
                 (None, None) => return None,
@@ -114,7 +114,7 @@ impl Health {
     }
 
     /// A caller has had no answer: finds out how GitLab is down.
-    pub(super) async fn failed(&self, route: Route) -> Found {
+    pub(super) async fn failed(&self, route: HealthRoute) -> TrialResult {
         let found = self.settle(route).await;
         let now = self.0.clock.now();
         if let Some((_, at)) = self.0.states.lock().get_mut(&route).and_then(|state| state.down.as_mut()) {
@@ -124,14 +124,14 @@ impl Health {
     }
 
     /// Finds out whether GitLab leaves a route unanswered, whoever asks, and whether all of it. Both are remembered.
-    async fn settle(&self, route: Route) -> Found {
+    async fn settle(&self, route: HealthRoute) -> TrialResult {
         let (one, all) = (self.trial(route), self.trial(None));
         let (one, _) = tokio::join!(outcome(one), outcome(all));
         one
     }
 
     /// GitLab has answered somebody.
-    pub(super) fn heard(&self, route: Route) {
+    pub(super) fn heard(&self, route: HealthRoute) {
         if self.0.troubled.load(Ordering::Relaxed) {
             let mut states = self.0.states.lock();
             for route in [route, None] {
@@ -144,7 +144,7 @@ impl Health {
     }
 
     /// The question of larder's own that is under way on a route, or a new one.
-    fn trial(&self, route: Route) -> watch::Receiver<Option<Found>> {
+    fn trial(&self, route: HealthRoute) -> watch::Receiver<Option<TrialResult>> {
         let mut states = self.0.states.lock();
         let state = states.entry(route).or_default();
         self.0.troubled.store(true, Ordering::Relaxed);
@@ -164,18 +164,18 @@ impl Health {
 }
 
 /// What came of a trial. One whose task died has heard nothing that would let anybody in.
-async fn outcome(mut trial: watch::Receiver<Option<Found>>) -> Found {
+async fn outcome(mut trial: watch::Receiver<Option<TrialResult>>) -> TrialResult {
     trial.wait_for(Option::is_some).await.ok().and_then(|found| found.flatten())
 }
 
-impl Inner {
-    fn tidy(&self, states: &mut HashMap<Route, State>) {
+impl HealthInner {
+    fn tidy(&self, states: &mut HashMap<HealthRoute, RouteState>) {
         states.retain(|_, state| !state.is_over());
         self.troubled.store(!states.is_empty(), Ordering::Relaxed);
     }
 
     /// A question on this route about what no GitLab has: IDs begin at 1.
-    fn target(&self, route: Route) -> PathAndQuery {
+    fn target(&self, route: HealthRoute) -> PathAndQuery {
         let path = match route {
             Some(Class::Job) => "/api/v4/projects/0/jobs/0/artifacts",
             Some(Class::Runner) => "/api/v4/jobs/0/artifacts",
@@ -195,13 +195,13 @@ impl Inner {
 
 /// Writes down what came of a trial when it ends, or when its task dies.
 struct Ending {
-    inner: Arc<Inner>,
-    route: Route,
-    found: Found,
+    inner: Arc<HealthInner>,
+    route: HealthRoute,
+    found: TrialResult,
 }
 
 impl Ending {
-    async fn ask(mut self) -> Found {
+    async fn ask(mut self) -> TrialResult {
         self.found = match self.inner.upstream.ask_plainly(&self.inner.target(self.route)).await {
             Ok(status) if judge::is_outage(status) => Some(Outage::Said),
             Ok(_) => None,
@@ -211,7 +211,7 @@ impl Ending {
     }
 
     /// What it has found, unless somebody was answered meanwhile.
-    fn note(&mut self) -> Found {
+    fn note(&mut self) -> TrialResult {
         let now = self.inner.clock.now();
         let mut states = self.inner.states.lock();
         if let Some(state) = states.get_mut(&self.route).filter(|state| state.trial.is_some()) {

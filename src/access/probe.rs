@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 
 use super::Refusal;
 use super::caller::Caller;
-use super::credentials::Held;
+use super::credentials::CallerCredentials;
 use crate::base::clock::{Clock, Moment};
 use crate::base::key::ArchiveId;
 use crate::base::num::to_usize;
@@ -81,7 +81,7 @@ pub(super) struct Probed {
     /// The whole body, if it was short.
     pub(super) body: Option<Bytes>,
     /// How it was framed.
-    pub(super) framing: Framing,
+    pub(super) framing: BodyLength,
     /// When it was sent.
     pub(super) asked_at: Moment,
     /// The state of things when it was sent.
@@ -96,7 +96,7 @@ impl Probed {
 
 /// How a body came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum BodyLength {
     /// Its length was said before.
     Sized,
     /// It wasn't.
@@ -144,12 +144,12 @@ impl Heard {
 
     /// The same as an answer for this request, if it can be given as it came.
     pub(super) fn refusal(&self, gone: bool) -> Option<Refusal> {
-        let body = self.body.clone().filter(|_| self.framing != Framing::Pieces)?;
+        let body = self.body.clone().filter(|_| self.framing != BodyLength::Pieces)?;
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = self.status;
         head.headers = self.told();
         head.extensions = self.extensions.clone();
-        Some(Refusal { head, body, sized: self.framing == Framing::Sized, gone })
+        Some(Refusal { head, body, sized: self.framing == BodyLength::Sized, gone })
     }
 }
 
@@ -170,7 +170,7 @@ pub(super) struct Ask<'a> {
     /// The archive that is held, if any.
     pub(super) held: Option<ArchiveId>,
     /// What the caller asks with.
-    pub(super) credentials: Held,
+    pub(super) credentials: CallerCredentials,
     /// How.
     pub(super) asked: Conditions,
     /// The state of things, read before.
@@ -239,7 +239,7 @@ struct Sending {
     asked_at: Moment,
     epoch: Epoch,
     /// Held until the answer is there, for whoever joins.
-    _credentials: Held,
+    _credentials: CallerCredentials,
 }
 
 impl Sending {
@@ -261,22 +261,23 @@ async fn read_short(
     mut body: Fetched,
     longest: usize,
     expected: Option<Bytes>,
-) -> Result<(Option<Bytes>, Framing), upstream::Error> {
-    let mut framing = if body.size_hint().exact().is_some() { Framing::Sized } else { Framing::Unsized };
+) -> Result<(Option<Bytes>, BodyLength), upstream::Error> {
+    let mut framing =
+        if body.size_hint().exact().is_some() { BodyLength::Sized } else { BodyLength::Unsized };
     let (mut read, expected) = (Read::Other(BytesMut::new()), expected.unwrap_or_default());
     if !expected.is_empty() {
         read = Read::Expected(0);
     }
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
-            framing = Framing::Pieces;
+            framing = BodyLength::Pieces;
             continue;
         };
         if read.length() + data.len() > longest {
             return Ok((None, framing));
         }
-        if framing == Framing::Unsized && read.length() > 0 {
-            framing = Framing::Pieces;
+        if framing == BodyLength::Unsized && read.length() > 0 {
+            framing = BodyLength::Pieces;
         }
         read = match read.and(&data, &expected) {
             Some(read) => read,

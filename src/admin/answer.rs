@@ -6,14 +6,14 @@ use http::header::{
 use http::{HeaderName, Method, Response, StatusCode, request::Parts};
 
 use super::host::{self, Field, Stray};
-use super::{Admin, Stage};
+use super::{Admin, Phase};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// An answer before it becomes HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct AdminAnswer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     /// One more field, where the status asks for it.
@@ -21,7 +21,7 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-impl Answer {
+impl AdminAnswer {
     fn text(status: StatusCode, line: &str) -> Self {
         Self { status, content_type: TEXT, field: None, body: format!("{line}\n") }
     }
@@ -46,12 +46,12 @@ impl Answer {
 }
 
 /// Answers a request. What is open is named here; everything else, existing or not, needs the token first.
-pub(super) fn answer(request: &Parts, admin: &Admin) -> Answer {
+pub(super) fn answer(request: &Parts, admin: &Admin) -> AdminAnswer {
     if let Err(stray) = host::check(&request.headers, request.uri.authority(), &admin.hosts) {
         return turn_away(stray);
     }
-    let open: fn(&Admin) -> Answer = match request.uri.path() {
-        "/healthz" => |_| Answer::text(StatusCode::OK, "ok"),
+    let open: fn(&Admin) -> AdminAnswer = match request.uri.path() {
+        "/healthz" => |_| AdminAnswer::text(StatusCode::OK, "ok"),
         "/readyz" => |admin| readiness(admin.readiness.stage()),
         "/metrics" => metrics,
         _ => return guarded(request, admin),
@@ -59,38 +59,38 @@ pub(super) fn answer(request: &Parts, admin: &Admin) -> Answer {
     if matches!(request.method, Method::GET | Method::HEAD) {
         open(admin)
     } else {
-        Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD").with(ALLOW, "GET, HEAD")
+        AdminAnswer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD").with(ALLOW, "GET, HEAD")
     }
 }
 
-fn turn_away(stray: Stray) -> Answer {
+fn turn_away(stray: Stray) -> AdminAnswer {
     match stray {
-        Stray::Malformed => Answer::text(StatusCode::BAD_REQUEST, "one valid Host field is needed"),
-        Stray::Foreign => Answer::text(
+        Stray::Malformed => AdminAnswer::text(StatusCode::BAD_REQUEST, "one valid Host field is needed"),
+        Stray::Foreign => AdminAnswer::text(
             StatusCode::FORBIDDEN,
             "this Host is neither an IP address nor localhost nor listed in admin.hosts",
         ),
-        Stray::Origin => Answer::text(StatusCode::FORBIDDEN, "requests from other origins are refused"),
+        Stray::Origin => AdminAnswer::text(StatusCode::FORBIDDEN, "requests from other origins are refused"),
     }
 }
 
-fn readiness(stage: Stage) -> Answer {
+fn readiness(stage: Phase) -> AdminAnswer {
     match stage {
-        Stage::Starting => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        Stage::Ready => Answer::text(StatusCode::OK, "ready"),
-        Stage::Draining => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        Phase::Starting => AdminAnswer::text(StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Phase::Ready => AdminAnswer::text(StatusCode::OK, "ready"),
+        Phase::Draining => AdminAnswer::text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
     }
 }
 
-fn metrics(admin: &Admin) -> Answer {
-    Answer { status: StatusCode::OK, content_type: OPENMETRICS, field: None, body: (admin.metrics)() }
+fn metrics(admin: &Admin) -> AdminAnswer {
+    AdminAnswer { status: StatusCode::OK, content_type: OPENMETRICS, field: None, body: (admin.metrics)() }
 }
 
-fn guarded(request: &Parts, admin: &Admin) -> Answer {
+fn guarded(request: &Parts, admin: &Admin) -> AdminAnswer {
     if bearer(request).is_some_and(|presented| admin.token.is(presented)) {
-        Answer::text(StatusCode::NOT_FOUND, "no such page")
+        AdminAnswer::text(StatusCode::NOT_FOUND, "no such page")
     } else {
-        Answer::text(StatusCode::UNAUTHORIZED, "the token in <cache.dir>/admin.token is needed")
+        AdminAnswer::text(StatusCode::UNAUTHORIZED, "the token in <cache.dir>/admin.token is needed")
             .with(WWW_AUTHENTICATE, "Bearer realm=\"larder admin\"")
     }
 }

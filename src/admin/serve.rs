@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::answer::{Answer, answer};
+use super::answer::{AdminAnswer, answer};
 use super::{Admin, Error};
 use crate::base::household::Household;
 
@@ -37,7 +37,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Pause after a failed accept: mostly file descriptors ran out, which takes a moment to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Body = Either<Full<Bytes>, Empty<Bytes>>;
+type AdminBody = Either<Full<Bytes>, Empty<Bytes>>;
 
 /// Takes the address, so that a failure is known before anything else starts.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
     admin: Arc<Admin>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let mut open = Open::default();
+    let mut open = Connections::default();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -90,23 +90,23 @@ async fn accept(listener: &TcpListener) -> (TcpStream, Household) {
 
 /// The connections that are open, the oldest first: never more than [`MAX_CONNECTIONS`].
 #[derive(Default)]
-struct Open {
+struct Connections {
     tasks: JoinSet<()>,
-    held: VecDeque<Held>,
+    held: VecDeque<OpenConn>,
 }
 
 /// One of them.
-struct Held {
+struct OpenConn {
     task: AbortHandle,
     from: Household,
     asked: Arc<AtomicBool>,
 }
 
-impl Open {
+impl Connections {
     fn begin(&mut self, stream: TcpStream, from: Household, admin: Arc<Admin>) {
         let asked = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(connection(stream, admin, Arc::clone(&asked)));
-        self.held.push_back(Held { task, from, asked });
+        self.held.push_back(OpenConn { task, from, asked });
     }
 
     /// Drops one that has ended, or else one that keeps others out: nobody waits here for anybody.
@@ -120,12 +120,12 @@ impl Open {
 
     /// The oldest that has asked nothing yet, of the address that has most such; if all have asked, of all.
     fn in_the_way(&self) -> Option<usize> {
-        let silent = |held: &&Held| !held.asked.load(Ordering::SeqCst);
-        let all = |_: &&Held| true;
+        let silent = |held: &&OpenConn| !held.asked.load(Ordering::SeqCst);
+        let all = |_: &&OpenConn| true;
         self.oldest_of_most(silent).or_else(|| self.oldest_of_most(all))
     }
 
-    fn oldest_of_most(&self, which: impl Fn(&&Held) -> bool) -> Option<usize> {
+    fn oldest_of_most(&self, which: impl Fn(&&OpenConn) -> bool) -> Option<usize> {
         let count = |from| self.held.iter().filter(|held| held.from == from).filter(&which).count();
         let able = self.held.iter().enumerate().filter(|(_, held)| which(held));
         // Of those that have as many the first.
@@ -153,7 +153,7 @@ async fn connection(stream: TcpStream, admin: Arc<Admin>, asked: Arc<AtomicBool>
     }
 }
 
-fn respond(request: Request<Incoming>, admin: &Admin) -> Response<Body> {
+fn respond(request: Request<Incoming>, admin: &Admin) -> Response<AdminBody> {
     let (head, _) = request.into_parts();
     let mut answer = answer(&head, admin);
     let made = if head.method == Method::HEAD {
@@ -170,7 +170,7 @@ fn respond(request: Request<Incoming>, admin: &Admin) -> Response<Body> {
 }
 
 /// The length that a GET would have had (RFC 9110 9.3.2).
-fn bodiless(answer: &Answer) -> Result<Response<Body>, http::Error> {
+fn bodiless(answer: &AdminAnswer) -> Result<Response<AdminBody>, http::Error> {
     let mut response = answer.head(Either::Right(Empty::new()))?;
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     Ok(response)

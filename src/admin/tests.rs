@@ -9,16 +9,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::answer::{Answer, answer};
+use super::answer::{AdminAnswer, answer};
 use super::*;
 
 const TOKEN: &str = "5ec2e7";
 
-fn admin(stage: Stage) -> Admin {
+fn admin(stage: Phase) -> Admin {
     admin_with(stage, "# EOF\n")
 }
 
-fn admin_with(stage: Stage, page: &str) -> Admin {
+fn admin_with(stage: Phase, page: &str) -> Admin {
     let page = page.to_owned();
     let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), hosts: vec!["larder.example".to_owned()] };
     let readiness = Readiness::new();
@@ -26,12 +26,12 @@ fn admin_with(stage: Stage, page: &str) -> Admin {
     Admin::new(&settings, Token::fixed(TOKEN), readiness, Arc::new(move || page.clone()))
 }
 
-fn ask(method: Method, uri: &str, fields: &[(HeaderName, &str)]) -> Answer {
+fn ask(method: Method, uri: &str, fields: &[(HeaderName, &str)]) -> AdminAnswer {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in fields {
         request = request.header(name, *value);
     }
-    answer(&request.body(()).unwrap().into_parts().0, &admin(Stage::Ready))
+    answer(&request.body(()).unwrap().into_parts().0, &admin(Phase::Ready))
 }
 
 fn get(path: &str, fields: &[(HeaderName, &str)]) -> StatusCode {
@@ -146,23 +146,23 @@ fn everything_else_needs_the_token() {
 #[test]
 fn readiness_follows_the_stage_and_only_moves_on() {
     for (stage, status, text) in [
-        (Stage::Starting, 503, "starting\n"),
-        (Stage::Ready, 200, "ready\n"),
-        (Stage::Draining, 503, "draining\n"),
+        (Phase::Starting, 503, "starting\n"),
+        (Phase::Ready, 200, "ready\n"),
+        (Phase::Draining, 503, "draining\n"),
     ] {
         let request = Request::get("/readyz").header(HOST, "localhost").body(()).unwrap().into_parts().0;
         let answer = answer(&request, &admin(stage));
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, text));
     }
     let readiness = Readiness::new();
-    readiness.set(Stage::Draining);
-    readiness.set(Stage::Ready);
-    assert_eq!(readiness.stage(), Stage::Draining);
+    readiness.set(Phase::Draining);
+    readiness.set(Phase::Ready);
+    assert_eq!(readiness.stage(), Phase::Draining);
 }
 
 #[test]
 fn nothing_shows_the_token() {
-    assert!(!format!("{:?}", admin(Stage::Ready)).contains(TOKEN));
+    assert!(!format!("{:?}", admin(Phase::Ready)).contains(TOKEN));
 }
 
 /// A listener on a port of its own, and how to end it.
@@ -176,7 +176,7 @@ async fn start_with(page: &str) -> (SocketAddr, watch::Sender<bool>, JoinHandle<
     let address = listener.local_addr().unwrap();
     let (end, mut ended) = watch::channel(false);
     let shutdown = async move { drop(ended.wait_for(|end| *end).await) };
-    (address, end, tokio::spawn(serve(listener, Arc::new(admin_with(Stage::Ready, page)), shutdown)))
+    (address, end, tokio::spawn(serve(listener, Arc::new(admin_with(Phase::Ready, page)), shutdown)))
 }
 
 /// Sends `text` and reads until the connection ends.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::attempt::attempt;
-use crate::config::{self, Config, Loaded, Named, Names, Problem, Problems, Sources};
+use crate::config::{self, Config, Loaded, NamedPath, PathKind, Problem, Problems, Sources};
 use crate::server::tls;
 use crate::upstream::{self, ProxyError, SetupError, TlsError};
 
@@ -27,12 +27,12 @@ pub(crate) fn examine(sources: &Sources) -> Result<Loaded, Problems> {
     }
 }
 
-fn problems(named: &Named, config: Option<&Config>) -> Vec<Problem> {
+fn problems(named: &NamedPath, config: Option<&Config>) -> Vec<Problem> {
     match named.what {
-        Names::File => {
+        PathKind::File => {
             file(named).err().map(|reason| Problem::named(named, &named.path, reason)).into_iter().collect()
         }
-        Names::Directory => {
+        PathKind::Directory => {
             let instance = config.map(super::instance);
             let wrong = attempt(&named.path, instance.as_deref());
             wrong.into_iter().map(|(path, error)| Problem::named(named, &path, error.to_string())).collect()
@@ -41,7 +41,7 @@ fn problems(named: &Named, config: Option<&Config>) -> Vec<Problem> {
 }
 
 /// Opens a file and reads what it is for.
-fn file(Named { spec, path, .. }: &Named) -> Result<(), String> {
+fn file(NamedPath { spec, path, .. }: &NamedPath) -> Result<(), String> {
     let found = fs::metadata(path).map_err(|error| error.to_string())?;
     if found.is_dir() {
         return Err("it is a directory".to_owned());

@@ -10,7 +10,7 @@ use crate::base::clock::Clock;
 use crate::config::{Loaded, Problems};
 use crate::server::LiveSettings;
 use crate::server::tls::{self, Certificates};
-use crate::telemetry::log::Dial;
+use crate::telemetry::log::LogControl;
 use crate::upstream::{SetupError, Upstream};
 
 /// Why nothing was changed.
@@ -54,7 +54,12 @@ pub struct Reload {
 
 impl Reload {
     /// Puts `new` in the place of `held`, as far as that is possible without a restart. `dial` sets the log's level.
-    pub async fn apply(&self, held: &mut Loaded, new: Loaded, dial: Option<&Dial>) -> Result<Changed, Error> {
+    pub async fn apply(
+        &self,
+        held: &mut Loaded,
+        new: Loaded,
+        dial: Option<&LogControl>,
+    ) -> Result<Changed, Error> {
         // Read anew even if their names are the same: that is what the operator asks for.
         let certificates = certificates(new.config.server.tls.clone(), &self.clock).await?;
         let (upstream, settings) = (Arc::clone(&self.upstream), new.config.upstream.clone());
@@ -73,7 +78,7 @@ impl Reload {
     }
 
     /// The same, with a word in the log. Whatever goes wrong, larder goes on with what it had.
-    pub(super) async fn told(&self, held: &mut Loaded, new: Result<Loaded, Problems>, dial: &Dial) {
+    pub(super) async fn told(&self, held: &mut Loaded, new: Result<Loaded, Problems>, dial: &LogControl) {
         let applied = match new {
             Ok(new) => self.apply(held, new, Some(dial)).await,
             Err(problems) => Err(problems.into()),
@@ -95,7 +100,7 @@ impl Reload {
 
 /// Reads them, where there are any.
 pub(super) async fn certificates(
-    settings: Option<tls::Settings>,
+    settings: Option<tls::ServerTls>,
     clock: &Clock,
 ) -> Result<Option<Arc<Certificates>>, Error> {
     let Some(settings) = settings else { return Ok(None) };

@@ -40,11 +40,11 @@ pub(crate) struct Full;
 #[derive(Debug)]
 pub(crate) struct Memory {
     budget: u64,
-    held: Mutex<Held>,
+    held: Mutex<MemoryUse>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct MemoryUse {
     all: u64,
     /// Of those who hold anything.
     by_address: HashMap<Household, u64>,
@@ -117,7 +117,7 @@ impl Memory {
     }
 }
 
-impl Held {
+impl MemoryUse {
     /// Whether more may be made for an address.
     fn has_room(&self, budget: u64, address: Option<Household>) -> bool {
         self.all < budget && self.is_within_share(budget, address, self.line.has_others(address))

@@ -17,12 +17,12 @@ const TOKEN: &str = "token-file";
 
 /// What the arguments ask for.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct CheckArgs {
     connect: bool,
     token: Option<PathBuf>,
 }
 
-impl Wanted {
+impl CheckArgs {
     pub(super) fn of(matches: &ArgMatches) -> Self {
         Self { connect: matches.get_flag(CONNECT), token: matches.get_one::<PathBuf>(TOKEN).cloned() }
     }
@@ -52,7 +52,7 @@ pub(super) fn command() -> Command {
     )
 }
 
-pub(super) fn run(sources: &Sources, wanted: &Wanted) -> ExitCode {
+pub(super) fn run(sources: &Sources, wanted: &CheckArgs) -> ExitCode {
     let token = wanted.token.as_deref().map(app::token).transpose();
     let (examined, token) = match (app::examine(sources), token) {
         (Ok(loaded), Ok(token)) => (Ok(loaded), token),

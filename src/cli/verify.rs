@@ -23,12 +23,12 @@ const WIDTH: usize = 40;
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct VerifyArgs {
     repair: bool,
     json: bool,
 }
 
-impl Wanted {
+impl VerifyArgs {
     pub(super) fn of(matches: &ArgMatches) -> Self {
         Self { repair: matches.get_flag(REPAIR), json: matches.get_flag(JSON) }
     }
@@ -51,7 +51,7 @@ pub(super) fn command() -> Command {
     )
 }
 
-pub(super) fn run(sources: &Sources, wanted: Wanted) -> ExitCode {
+pub(super) fn run(sources: &Sources, wanted: VerifyArgs) -> ExitCode {
     super::with_configuration(sources, |loaded| {
         let mut bar = Bar::new();
         let verified = crate::app::verify(&loaded.config, wanted.repair, |step| bar.draw(step))?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::Config;
-use super::keys::{self, Key};
+use super::keys::{self, TypedKey};
 use super::layers::Effective;
 use super::problem::{Problem, Problems};
 use super::read::Written;
@@ -12,12 +12,12 @@ use super::spec::{Presence, Spec};
 use crate::base::pace::Least;
 use crate::gitlab::urls::Origin;
 use crate::http::hop::Ignored;
-use crate::server::Address;
+use crate::server::ListenAddress;
 use crate::{access, admin, proxy, server, store, telemetry, upstream};
 
 /// The configuration, if each value is what its key expects and they hold together.
 pub(super) fn config(effective: &[Effective], problems: &mut Problems) -> Option<Config> {
-    let mut reader = Reader { effective, problems };
+    let mut reader = SectionReader { effective, problems };
     // Each section is read before any is missed, so that all problems are found.
     let (server, upstream, store) = (reader.server(), reader.upstream(), reader.store());
     let (serving, access, admin, log) = (reader.serving(), reader.access(), reader.admin(), reader.log());
@@ -34,12 +34,12 @@ pub(super) fn config(effective: &[Effective], problems: &mut Problems) -> Option
     })
 }
 
-struct Reader<'a> {
+struct SectionReader<'a> {
     effective: &'a [Effective],
     problems: &'a mut Problems,
 }
 
-impl Reader<'_> {
+impl SectionReader<'_> {
     fn server(&mut self) -> Option<server::Settings> {
         let listen = self.read(&keys::SERVER_LISTEN);
         let trusted_proxies = self.read(&keys::SERVER_TRUSTED_PROXIES);
@@ -67,7 +67,7 @@ impl Reader<'_> {
     }
 
     /// `None` as well if something is wrong with it, which then is noted.
-    fn server_tls(&mut self) -> Option<server::tls::Settings> {
+    fn server_tls(&mut self) -> Option<server::tls::ServerTls> {
         let cert = self.read(&keys::SERVER_TLS_CERT);
         let key = self.read(&keys::SERVER_TLS_KEY);
         let min_version = self.read(&keys::SERVER_TLS_MIN_VERSION)?;
@@ -75,7 +75,7 @@ impl Reader<'_> {
         match (cert, key) {
             (Some(cert), Some(key)) if certs == keys => {
                 let pairs = cert.into_iter().zip(key).map(|(cert, key)| server::tls::Pair { cert, key });
-                Some(server::tls::Settings { pairs: pairs.collect(), min_version })
+                Some(server::tls::ServerTls { pairs: pairs.collect(), min_version })
             }
             (None, None) if certs.is_none() && keys.is_none() => None,
             (cert, key) => {
@@ -191,14 +191,14 @@ impl Reader<'_> {
         Some(admin::Settings { listen: listen?, hosts: hosts? })
     }
 
-    fn log(&mut self) -> Option<telemetry::log::Settings> {
+    fn log(&mut self) -> Option<telemetry::log::LogSettings> {
         let format = self.read(&keys::LOG_FORMAT);
         let level = self.read(&keys::LOG_LEVEL);
-        Some(telemetry::log::Settings { format: format?, level: level? })
+        Some(telemetry::log::LogSettings { format: format?, level: level? })
     }
 
     /// The value of `key`; `None` if it is unset or wrong, and what is wrong is noted.
-    fn read<T>(&mut self, key: &Key<T>) -> Option<T> {
+    fn read<T>(&mut self, key: &TypedKey<T>) -> Option<T> {
         let found = self.effective.iter().find(|effective| effective.spec.path == key.spec.path);
         let Some(Effective { layer, value: Some(value), .. }) = found else {
             self.note_missing(key);
@@ -214,7 +214,7 @@ impl Reader<'_> {
     }
 
     /// A file that couldn't be read may well hold what seems to be missing.
-    fn note_missing<T>(&mut self, key: &Key<T>) {
+    fn note_missing<T>(&mut self, key: &TypedKey<T>) {
         let unread =
             |problem: &Problem| matches!(problem, Problem::Unreadable { .. } | Problem::Syntax { .. });
         if !matches!(key.spec.presence, Presence::Optional(_)) && !self.problems.iter().any(unread) {
@@ -224,7 +224,7 @@ impl Reader<'_> {
 
     fn check_listeners(&mut self, server: Option<&server::Settings>, admin: Option<&admin::Settings>) {
         if let (Some(server), Some(admin)) = (server, admin)
-            && server.listen.iter().filter_map(Address::tcp).any(|listen| collide(listen, admin.listen))
+            && server.listen.iter().filter_map(ListenAddress::tcp).any(|listen| collide(listen, admin.listen))
         {
             self.note_clash(&keys::ADMIN_LISTEN.spec, admin.listen.to_string());
         }
@@ -233,7 +233,11 @@ impl Reader<'_> {
     /// Every request would come back until the connections run out.
     fn check_loop(&mut self, server: Option<&server::Settings>, upstream: Option<&upstream::Settings>) {
         if let (Some(server), Some(upstream)) = (server, upstream)
-            && server.listen.iter().filter_map(Address::tcp).any(|listen| leads_to(&upstream.url, listen))
+            && server
+                .listen
+                .iter()
+                .filter_map(ListenAddress::tcp)
+                .any(|listen| leads_to(&upstream.url, listen))
         {
             self.note_clash(&keys::UPSTREAM_URL.spec, upstream.url.to_string());
         }

@@ -8,16 +8,16 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::read::{self, Written, Wrong};
-use super::spec::{Names, Presence, Shape, Spec, key};
+use super::spec::{PathKind, Presence, Shape, Spec, key};
 use crate::gitlab::urls::Origin;
 use crate::proxy::{GzipFor, OnFile};
-use crate::server::{Address, tls};
-use crate::store::{Budget, ReadMode, Share};
+use crate::server::{ListenAddress, tls};
+use crate::store::{Budget, ReadMode, TimeShare};
 use crate::telemetry::log::{Format, Level};
 use crate::upstream::Http2;
 
 /// A key and the type its value becomes.
-pub(super) struct Key<T: 'static> {
+pub(super) struct TypedKey<T: 'static> {
     pub(super) spec: Spec,
     pub(super) read: fn(&Written) -> Result<T, Wrong>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Key<T: 'static> {
 /// Declares each key as a static of its type, and [`KEYS`] as the list of them all, so that none can be forgotten.
 macro_rules! keys {
     ($($name:ident: $type:ty = $read:expr, $spec:expr;)*) => {
-        $(pub(super) static $name: Key<$type> = Key { spec: $spec, read: $read };)*
+        $(pub(super) static $name: TypedKey<$type> = TypedKey { spec: $spec, read: $read };)*
 
         /// Every key, in the order of the example file.
         pub static KEYS: &[&Spec] = &[$(&$name.spec),*];
@@ -53,7 +53,7 @@ const TIMEOUT: &str = "a duration from 1ms to 24h such as \"30s\"";
 const SPAN: &str = "a duration from 0s to 24h such as \"30s\"";
 
 keys! {
-    SERVER_LISTEN: Vec<Address> = read::listeners,
+    SERVER_LISTEN: Vec<ListenAddress> = read::listeners,
         key("server.listen", Default("127.0.0.1:8080"), LISTEN,
             "Where clients connect: one place or a list. With certificates TCP speaks TLS, but for plain:IP:PORT; unix:/path is plain, mode 0660.",
         ).shaped(Shape::OneOrMore).flag("listen", "ADDRESS");
@@ -94,10 +94,10 @@ keys! {
     SERVER_TLS_CERT: Vec<PathBuf> = read::paths,
         key("server.tls.cert", Optional("/etc/larder/tls.pem"), FILES,
             "Certificates shown to clients, each with its chain; the first to those that ask for no other's name. With one TCP listeners speak TLS.",
-        ).shaped(Shape::OneOrMore).reloads().names(Names::File);
+        ).shaped(Shape::OneOrMore).reloads().names(PathKind::File);
     SERVER_TLS_KEY: Vec<PathBuf> = read::paths,
         key("server.tls.key", Optional("/etc/larder/tls.key"), FILES,
-            "The private keys of server.tls.cert, in the same order, without a passphrase.").shaped(Shape::OneOrMore).reloads().names(Names::File);
+            "The private keys of server.tls.cert, in the same order, without a passphrase.").shaped(Shape::OneOrMore).reloads().names(PathKind::File);
     SERVER_TLS_MIN_VERSION: tls::Version = |raw| read::choice(raw, tls::Version::NAMES),
         key("server.tls.min_version", Default("1.2"), "\"1.2\" or \"1.3\"", "The oldest version of TLS spoken with clients.").reloads();
 
@@ -111,16 +111,16 @@ keys! {
             "GitLab's own external_url, where upstream.url is another way to it: in answers it becomes larder's name as well.");
     UPSTREAM_CA_FILE: PathBuf = read::path,
         key("upstream.ca_file", Optional("/etc/larder/ca.pem"), "the path of a PEM file",
-            "Certificates trusted besides the system's.").flag("ca-file", "FILE").names(Names::File).reloads();
+            "Certificates trusted besides the system's.").flag("ca-file", "FILE").names(PathKind::File).reloads();
     UPSTREAM_TLS_INSECURE: bool = |raw| read::choice(raw, &[("false", false), ("true", true)]),
         key("upstream.tls.insecure", Default("false"), "\"true\" or \"false\"",
             "Take any certificate for GitLab's: for a test, never for credentials that matter. Each start warns of it.");
     UPSTREAM_TLS_CERT: PathBuf = read::path,
         key("upstream.tls.cert", Optional("/etc/larder/client.pem"), "the path of a PEM file, together with upstream.tls.key",
-            "The certificate, with its chain, that larder shows GitLab.").names(Names::File).reloads();
+            "The certificate, with its chain, that larder shows GitLab.").names(PathKind::File).reloads();
     UPSTREAM_TLS_KEY: PathBuf = read::path,
         key("upstream.tls.key", Optional("/etc/larder/client.key"), "the path of a PEM file, together with upstream.tls.cert",
-            "The key of upstream.tls.cert.").names(Names::File).reloads();
+            "The key of upstream.tls.cert.").names(PathKind::File).reloads();
     UPSTREAM_HTTP2: Http2 = |raw| read::choice(raw,
             &[("auto", Http2::Auto), ("off", Http2::Off), ("prior-knowledge", Http2::PriorKnowledge)]),
         key("upstream.http2", Default("auto"), "\"auto\", \"off\" or \"prior-knowledge\"",
@@ -131,7 +131,7 @@ keys! {
             "An HTTP proxy (CONNECT) on the way to GitLab and the object store; unset: HTTPS_PROXY. This machine is reached without.");
     UPSTREAM_PROXY_AUTH_FILE: PathBuf = read::path,
         key("upstream.proxy_auth_file", Optional("/etc/larder/proxy-auth"), "the path of a file with user:password, together with upstream.proxy",
-            "Credentials for the proxy, user:password on one line.").names(Names::File);
+            "Credentials for the proxy, user:password on one line.").names(PathKind::File);
     UPSTREAM_NO_PROXY: Vec<String> = read::exceptions,
         key("upstream.no_proxy", Optional("internal.example.com, 10.0.0.0/8"),
             "a list of hosts, domains and networks such as [\"internal.example.com\", \"10.0.0.0/8\"]",
@@ -167,11 +167,11 @@ keys! {
 
     STORAGE_CA_FILE: PathBuf = read::path,
         key("storage.ca_file", Optional("/etc/larder/storage-ca.pem"), "the path of a PEM file",
-            "Certificates trusted for the object store alone, besides the system's and upstream.ca_file.").names(Names::File).reloads();
+            "Certificates trusted for the object store alone, besides the system's and upstream.ca_file.").names(PathKind::File).reloads();
 
     CACHE_DIR: PathBuf = read::path,
         key("cache.dir", Default("/var/cache/larder"), "the path of a directory",
-            "The cache directory; one process owns it.").flag("cache-dir", "DIR").names(Names::Directory);
+            "The cache directory; one process owns it.").flag("cache-dir", "DIR").names(PathKind::Directory);
     CACHE_MAX_SIZE: Budget = |raw| read::budget(raw, LEAST_CACHE..=MOST_CACHE),
         key("cache.max_size", Default("80%"), "a size from 64MiB to 1048576TiB such as \"20GiB\" or \"500GB\", or a percentage from \"1%\" to \"100%\"",
             "Budget for everything in the cache directory: a size, or a share of the whole file system that it is on. A disk that is full before that evicts as well.").flag("cache-size", "SIZE");
@@ -192,7 +192,7 @@ keys! {
         key("cache.read", Default("mapped"), "\"mapped\" or \"pread\"",
             "How bytes get from a file to a plain socket; pread where the directory is a network mount.");
     // Of a disk that reads 500 MB/s that is 25 MB/s: a full 20 GiB in a quarter of an hour, once a week.
-    CACHE_SCRUB: Share = read::share,
+    CACHE_SCRUB: TimeShare = read::share,
         key("cache.scrub", Default("5%"), "a percentage from \"0%\" to \"100%\" such as \"5%\"",
             "Share of the disk's time in which stored archives are read again and compared, once a week each; 0% never does.");
     CACHE_ON_FILE: OnFile = |raw| read::choice(raw, &[("archive", OnFile::Archive), ("pass", OnFile::Pass)]),

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use super::layers::{self, Effective};
 use super::read::Written;
 use super::sources::Sources;
-use super::spec::{Names, Spec};
+use super::spec::{PathKind, Spec};
 
 /// A path in a configuration.
 #[derive(Debug, Clone)]
-pub(crate) struct Named {
+pub(crate) struct NamedPath {
     /// The key that names it.
     pub spec: &'static Spec,
     /// The layer that says so.
@@ -17,17 +17,17 @@ pub(crate) struct Named {
     /// As it was written.
     pub path: PathBuf,
     /// What should be there.
-    pub what: Names,
+    pub what: PathKind,
 }
 
 /// All of them, in the order of the keys.
-pub(crate) fn named(sources: &Sources) -> Vec<Named> {
+pub(crate) fn named(sources: &Sources) -> Vec<NamedPath> {
     let (settings, _) = layers::collect(sources);
     layers::merge(settings).into_iter().flat_map(paths).collect()
 }
 
 /// What can't be a path is the loading's affair.
-fn paths(effective: Effective) -> Vec<Named> {
+fn paths(effective: Effective) -> Vec<NamedPath> {
     let Effective { spec, layer, value } = effective;
     let (Some(what), Some(Ok(written))) = (spec.names, value) else { return Vec::new() };
     let texts = match written {
@@ -35,5 +35,5 @@ fn paths(effective: Effective) -> Vec<Named> {
         Written::List(items) => items,
     };
     let paths = texts.into_iter().filter(|text| !text.is_empty() && !text.contains('\0')).map(PathBuf::from);
-    paths.map(|path| Named { spec, layer: layer.clone(), path, what }).collect()
+    paths.map(|path| NamedPath { spec, layer: layer.clone(), path, what }).collect()
 }

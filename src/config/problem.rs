@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::keys::KEYS;
-use super::named::Named;
+use super::named::NamedPath;
 use super::nearest::nearest;
 use super::spec::Spec;
 
@@ -153,7 +153,7 @@ impl Problem {
     }
 
     /// Something is wrong with what a key names.
-    pub(crate) fn named(named: &Named, path: &Path, reason: String) -> Self {
+    pub(crate) fn named(named: &NamedPath, path: &Path, reason: String) -> Self {
         let path = super::text::plain(&path.display().to_string());
         let (key, layer) = (named.spec.path, named.layer.clone());
         Self::Named { key, layer, path, reason, expected: named.spec.expects }

@@ -13,8 +13,8 @@ use super::spec::Shape;
 use super::text::shown;
 use crate::gitlab::urls::Origin;
 use crate::http::hop::may_be_ignored;
-use crate::server::Address;
-use crate::store::{Budget, Share};
+use crate::server::ListenAddress;
+use crate::store::{Budget, TimeShare};
 
 /// A value as it was written, in whichever layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub(super) fn address(raw: &Written) -> Result<SocketAddr, Wrong> {
     raw.parsed(|text| text.parse().ok())
 }
 
-pub(super) fn listeners(raw: &Written) -> Result<Vec<Address>, Wrong> {
+pub(super) fn listeners(raw: &Written) -> Result<Vec<ListenAddress>, Wrong> {
     raw.some(|item| item.parse().ok())
 }
 
@@ -145,8 +145,8 @@ fn whole(text: &str) -> Option<u8> {
 }
 
 /// `5%`; a bare number might as well mean a rate.
-pub(super) fn share(raw: &Written) -> Result<Share, Wrong> {
-    raw.parsed(|text| text.strip_suffix('%').and_then(whole).and_then(Share::percent))
+pub(super) fn share(raw: &Written) -> Result<TimeShare, Wrong> {
+    raw.parsed(|text| text.strip_suffix('%').and_then(whole).and_then(TimeShare::percent))
 }
 
 pub(super) fn path(raw: &Written) -> Result<PathBuf, Wrong> {

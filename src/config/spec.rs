@@ -18,12 +18,12 @@ pub struct Spec {
     /// Its flag, if it is wanted often enough to have one.
     pub flag: Option<Flag>,
     /// What its value, or each of them, is the path of.
-    pub names: Option<Names>,
+    pub names: Option<PathKind>,
 }
 
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
+pub enum PathKind {
     /// A file that must be there.
     File,
     /// A directory that is made if it isn't.
@@ -95,7 +95,7 @@ impl Spec {
         self
     }
 
-    pub(super) const fn names(mut self, what: Names) -> Self {
+    pub(super) const fn names(mut self, what: PathKind) -> Self {
         self.names = Some(what);
         self
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Eyes, SMALL};
+use super::{EntryBytes, SMALL};
 use crate::base::memory::Memory;
 use crate::base::num::to_usize;
 use crate::base::singleflight::Singleflight;
@@ -77,7 +77,7 @@ impl CachedEntry {
     pub(super) async fn read(
         self: &Arc<Self>,
         wanted: EntryWork,
-        eyes: Eyes,
+        eyes: EntryBytes,
         memory: &Arc<Memory>,
     ) -> io::Result<Bytes> {
         let (this, memory) = (Arc::clone(self), Arc::clone(memory));
@@ -95,7 +95,7 @@ impl CachedEntry {
     }
 
     /// All of a small entry, if there is memory for it: it counts for as long as anybody reads it. Blocks.
-    fn decode(&self, eyes: Eyes, memory: &Arc<Memory>) -> io::Result<Bytes> {
+    fn decode(&self, eyes: EntryBytes, memory: &Arc<Memory>) -> io::Result<Bytes> {
         if let Some(decoded) = self.decoded() {
             return Ok(decoded);
         }
@@ -112,7 +112,7 @@ impl CachedEntry {
     }
 
     /// Unpacks it to see whether it adds up. Blocks.
-    fn check(&self, eyes: Eyes) -> io::Result<Bytes> {
+    fn check(&self, eyes: EntryBytes) -> io::Result<Bytes> {
         if !self.is_checked() {
             let mut member = Member::new(eyes, self.entry, self.data.clone());
             while member.next().map_err(|reason| self.was_bad(reason))?.is_some() {}
@@ -122,7 +122,7 @@ impl CachedEntry {
     }
 
     /// Its first bytes. Blocks.
-    fn head(&self, eyes: Eyes, most: usize) -> io::Result<Bytes> {
+    fn head(&self, eyes: EntryBytes, most: usize) -> io::Result<Bytes> {
         let first = if let Some(decoded) = self.decoded() {
             decoded
         } else {

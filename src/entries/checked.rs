@@ -11,14 +11,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::Eyes;
+use super::EntryBytes;
 use super::cached::CachedEntry;
 use crate::base::num::{to_u64, to_usize};
 use crate::store::Archive;
 use crate::zip::{BadEntry, Member};
 
-type UnpackStep = (Member<Eyes>, Result<Option<Bytes>, BadEntry>);
-type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+type UnpackStep = (Member<EntryBytes>, Result<Option<Bytes>, BadEntry>);
+type WaitFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 type Working = Pin<Box<dyn Future<Output = io::Result<UnpackStep>> + Send>>;
 
 /// Bytes unpacked at a time: as much as a slow reader holds of it, and enough that going off the runtime costs little.
@@ -45,8 +45,8 @@ pub(crate) struct Checked {
     archive: Arc<Archive>,
     known: Arc<CachedEntry>,
     /// Of a sparse archive: the bytes that are unpacked next are on their way.
-    waiting: Option<Waiting>,
-    member: Option<Member<Eyes>>,
+    waiting: Option<WaitFuture>,
+    member: Option<Member<EntryBytes>>,
     working: Option<Working>,
     /// The present piece, and where in the entry it ends.
     piece: Bytes,
@@ -66,7 +66,7 @@ impl fmt::Debug for Checked {
 }
 
 impl Checked {
-    pub(super) fn new(eyes: Eyes, known: Arc<CachedEntry>, range: Range<u64>) -> Self {
+    pub(super) fn new(eyes: EntryBytes, known: Arc<CachedEntry>, range: Range<u64>) -> Self {
         let archive = Arc::clone(&eyes.0);
         let mut member = Member::new(eyes, known.entry, known.data.clone());
         member.keep_to(PIECE);

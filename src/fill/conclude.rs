@@ -36,7 +36,7 @@ pub(super) enum Unproven {
 /// Reads what must be read of an archive: its chunks must be as they came, its directory an archive's, its digest GitLab's,
 /// and where GitLab gave none, it must fit together where transfers met.
 fn prove(archive: &Arc<Archive>, metrics: &Metrics) -> Result<Sha256, Unproven> {
-    let (length, eyes) = (archive.stored_length(), Eyes(archive, metrics));
+    let (length, eyes) = (archive.stored_length(), UncheckedBytes(archive, metrics));
     zip::check(&eyes, length).map_err(Unproven::NotWhole)?;
     fits_together(&archive.facts(), &eyes, length, archive).map_err(Unproven::NotWhole)?;
     let sha256 = archive.sha256().map_err(Unproven::Disk)?;
@@ -190,9 +190,9 @@ impl Conclusion {
 }
 
 /// An archive's bytes for larder's own eyes.
-pub(super) struct Eyes<'a>(pub(super) &'a Arc<Archive>, pub(super) &'a Metrics);
+pub(super) struct UncheckedBytes<'a>(pub(super) &'a Arc<Archive>, pub(super) &'a Metrics);
 
-impl ReadAt for Eyes<'_> {
+impl ReadAt for UncheckedBytes<'_> {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         if self.0.is_retired() {
             return Err(io::Error::other("the archive has left the store"));

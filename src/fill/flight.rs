@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use super::Requester;
-use super::waiters::{Waiters, Waiting};
+use super::waiters::{WaiterGuard, Waiters};
 use crate::base::clock::Moment;
 use crate::base::key::Key;
 use crate::base::num::to_u64;
@@ -206,7 +206,7 @@ impl FillBody {
 
     /// Somebody waits for its bytes, in whose name the rest may be asked for if they break off.
     pub(crate) fn awaited_by(self: &Arc<Self>, requester: Requester) -> FillFollower {
-        FillFollower { _arrival: Arc::clone(self), _waiting: Waiting::new(&self.waiters, requester) }
+        FillFollower { _arrival: Arc::clone(self), _waiting: WaiterGuard::new(&self.waiters, requester) }
     }
 
     /// When its leader's question was sent.
@@ -219,7 +219,7 @@ impl FillBody {
 #[derive(Debug)]
 pub(crate) struct FillFollower {
     _arrival: Arc<FillBody>,
-    _waiting: Waiting,
+    _waiting: WaiterGuard,
 }
 
 /// The entity tag of an archive: GitLab's strong one, else a hash of what doesn't change while the archive doesn't, and

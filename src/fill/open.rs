@@ -12,7 +12,7 @@ use super::{
 use crate::base::key::ArchiveId;
 use crate::base::num::to_u64;
 use crate::gitlab::grant::{Face, Facts};
-use crate::http::fields::Kept;
+use crate::http::fields::StoredHeaders;
 use crate::telemetry::metrics::FillLabel;
 use crate::upstream;
 use crate::zip::begins_as_zip;
@@ -158,7 +158,11 @@ impl Fills {
 
     /// What a HEAD tells of an archive that is in a store; `None` if it isn't one there, as then a GET would get the
     /// redirect.
-    pub(crate) async fn describe(&self, requester: &Requester, from: &StoreSource) -> Option<(Facts, Kept)> {
+    pub(crate) async fn describe(
+        &self,
+        requester: &Requester,
+        from: &StoreSource,
+    ) -> Option<(Facts, StoredHeaders)> {
         let request = ByteRequest::beginning(requester);
         let mut response = self.deps.origin.read_as_asked(from, request).await.ok()?;
         let wait = self.deps.upstream.answer_timeout();

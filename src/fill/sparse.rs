@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
-use super::conclude::Eyes;
+use super::conclude::UncheckedBytes;
 use super::{ByteRequest, Fill, Fills, JoinResult, Leader, LeaderResult, NoBytes, OriginResponse, Requester};
-use crate::access::{Admission, Asked};
+use crate::access::{Admission, AskedAt};
 use crate::base::key::ArchiveId;
 use crate::base::num::{to_u64, to_usize};
 use crate::gitlab::grant::Facts;
@@ -62,7 +62,7 @@ impl Fills {
         self: &Arc<Self>,
         leader: &Leader,
         known: Option<ArchiveId>,
-        asked: &Asked,
+        asked: &AskedAt,
     ) -> Option<(LeaderResult, FillLabel)> {
         let led_by = leader.requester();
         if let Some(error) = self.deps.access.known_down(Some(leader.question.class)).await {
@@ -139,10 +139,10 @@ impl Fills {
     }
 
     /// The end of an archive from a chunk's beginning on, its directory included.
-    async fn collect_end(&self, requester: &Requester, part: OriginResponse, length: u64) -> Option<End> {
+    async fn collect_end(&self, requester: &Requester, part: OriginResponse, length: u64) -> Option<Tail> {
         let (first, facts, validator) = (part.range.start, part.facts.clone(), part.validator.clone());
         let last = self.counted(part.collect().await?);
-        let shown = End { from: first, bytes: last, length };
+        let shown = Tail { from: first, bytes: last, length };
         let directory = zip::directory_begins_at(&shown, length).ok()?;
         if length.saturating_sub(directory) > LONGEST_DIRECTORY {
             return None;
@@ -159,7 +159,7 @@ impl Fills {
         }
         let mut bytes = BytesMut::from(&*self.counted(more.collect().await?));
         bytes.extend_from_slice(&shown.bytes);
-        Some(End { from, bytes: bytes.freeze(), length })
+        Some(Tail { from, bytes: bytes.freeze(), length })
     }
 
     fn counted(&self, bytes: Bytes) -> Bytes {
@@ -168,7 +168,7 @@ impl Fills {
     }
 
     /// Stores the end, and lets the archive be found if it is one and nothing has overtaken it.
-    async fn place(&self, record: Record, end: End, asked: &Asked) -> Option<Arc<Archive>> {
+    async fn place(&self, record: Record, end: Tail, asked: &AskedAt) -> Option<Arc<Archive>> {
         let (store, access) = (Arc::clone(&self.deps.store), Arc::clone(&self.deps.access));
         let (epoch, metrics) = (asked.epoch, Arc::clone(&self.deps.metrics));
         let placed = crate::base::rt::blocking(move || {
@@ -180,7 +180,7 @@ impl Fills {
                 claim.write(end.within(claim.left()))?;
                 claim.finish()?;
             }
-            let eyes = Eyes(&archive, &metrics);
+            let eyes = UncheckedBytes(&archive, &metrics);
             let zip = zip::check(&eyes, length);
             // What its parts couldn't be found to fit together for is better had as a whole.
             let zip = zip.and_then(|_| if told { Ok(()) } else { zip::check_cost(&eyes, length) });
@@ -242,29 +242,30 @@ impl Fills {
         let length = archive.stored_length();
         self.ensure(requester, archive, length.saturating_sub(FIRST)..length, Insists::No).await?;
         let (looked_at, metrics) = (Arc::clone(archive), Arc::clone(&self.deps.metrics));
-        let begins =
-            crate::base::rt::blocking(move || zip::directory_begins_at(&Eyes(&looked_at, &metrics), length))
-                .await?;
+        let begins = crate::base::rt::blocking(move || {
+            zip::directory_begins_at(&UncheckedBytes(&looked_at, &metrics), length)
+        })
+        .await?;
         let begins = begins.map_err(io::Error::other)?;
         self.ensure(requester, archive, begins..length, Insists::No).await
     }
 }
 
 /// The last bytes of an archive.
-struct End {
+struct Tail {
     from: u64,
     bytes: Bytes,
     length: u64,
 }
 
-impl End {
+impl Tail {
     fn within(&self, range: Range<u64>) -> &[u8] {
         let (from, to) = (range.start.saturating_sub(self.from), range.end.saturating_sub(self.from));
         self.bytes.get(to_usize(from)..to_usize(to)).unwrap_or_default()
     }
 }
 
-impl ReadAt for End {
+impl ReadAt for Tail {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         if at < self.from {
             return Err(io::Error::other("not the end of the archive"));

@@ -12,10 +12,10 @@ const MOST: usize = 32;
 /// Those who wait for an archive's bytes, and who began their transfer. Each was let in by GitLab, and is asked for anew
 /// whenever it is his turn.
 #[derive(Debug)]
-pub(super) struct Waiters(Mutex<Listed>);
+pub(super) struct Waiters(Mutex<WaiterList>);
 
 #[derive(Debug)]
-struct Listed {
+struct WaiterList {
     waiting: Vec<(u64, Requester)>,
     next: u64,
     /// Who began it; he may have left.
@@ -24,7 +24,7 @@ struct Listed {
 
 impl Waiters {
     pub(super) const fn led_by(leader: Requester) -> Self {
-        Self(Mutex::new(Listed { waiting: Vec::new(), next: 0, leader: Some(leader) }))
+        Self(Mutex::new(WaiterList { waiting: Vec::new(), next: 0, leader: Some(leader) }))
     }
 
     /// In whose name to ask next: of whoever waits, those who came first; else of whoever began it.
@@ -51,12 +51,12 @@ pub(super) struct Turn(Option<u64>);
 
 /// One who waits, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaiterGuard {
     waiters: Arc<Waiters>,
     number: u64,
 }
 
-impl Waiting {
+impl WaiterGuard {
     /// Adds a waiter; one too many waits without being asked for.
     pub(super) fn new(waiters: &Arc<Waiters>, requester: Requester) -> Self {
         let mut listed = waiters.0.lock();
@@ -69,7 +69,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaiterGuard {
     fn drop(&mut self) {
         self.waiters.refused(&Turn(Some(self.number)));
     }
@@ -105,8 +105,8 @@ pub(super) mod tests {
         let waiters = Arc::new(Waiters::led_by(requester(0)));
         let address = |last| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
         assert_eq!(whose(&waiters), address(0));
-        let first = Waiting::new(&waiters, requester(1));
-        let second = Waiting::new(&waiters, requester(2));
+        let first = WaiterGuard::new(&waiters, requester(1));
+        let second = WaiterGuard::new(&waiters, requester(2));
         assert_eq!(whose(&waiters), address(1));
         drop(first);
         assert_eq!(whose(&waiters), address(2));
@@ -120,7 +120,7 @@ pub(super) mod tests {
     #[test]
     fn a_crowd_is_not_remembered_whole() {
         let waiters = Arc::new(Waiters::led_by(requester(0)));
-        let waiting: Vec<_> = (0..100).map(|_| Waiting::new(&waiters, requester(1))).collect();
+        let waiting: Vec<_> = (0..100).map(|_| WaiterGuard::new(&waiters, requester(1))).collect();
         assert_eq!(waiters.0.lock().waiting.len(), MOST);
         drop(waiting);
         assert_eq!(waiters.0.lock().waiting.len(), 0);

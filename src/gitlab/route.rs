@@ -14,7 +14,7 @@ use http::{HeaderMap, Method};
 use crate::base::key::Key;
 
 pub(crate) use spelling::{decode, decode_value, parameter};
-pub use write::{Places, Write};
+pub use write::{OwnNames, Write};
 
 /// The query keys that carry credentials on artifact routes (`lib/api/api_guard.rb`, `lib/gitlab/auth/auth_finders.rb`).
 pub(crate) const CREDENTIAL_KEYS: [&str; 6] =
@@ -113,12 +113,12 @@ pub struct Question {
     /// question makes GitLab read a whole object.
     pub target: PathAndQuery,
     /// What is asked for, if not the archive as a whole.
-    pub entry: Option<Entry>,
+    pub entry: Option<EntryName>,
 }
 
 /// One entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct EntryName {
     /// Its name, decoded: valid UTF-8 without NUL, since GitLab refuses others.
     pub name: String,
     /// The class of the route for the whole archive, next to the entry's.
@@ -134,7 +134,7 @@ impl Question {
     pub fn of_archive(&self) -> Self {
         match &self.entry {
             None => self.clone(),
-            Some(Entry { class, archive, .. }) => {
+            Some(EntryName { class, archive, .. }) => {
                 Self { class: *class, target: archive.clone(), entry: None, ..self.clone() }
             }
         }

@@ -62,12 +62,12 @@ const LONGEST_READERS: usize = 2 << 10;
 
 /// Response fields kept with an archive. Written as pairs of name and value, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Pairs", into = "Pairs")]
-pub struct Kept(HeaderMap);
+#[serde(from = "FieldPairs", into = "FieldPairs")]
+pub struct StoredHeaders(HeaderMap);
 
-type Pairs = Vec<(String, Vec<u8>)>;
+type FieldPairs = Vec<(String, Vec<u8>)>;
 
-impl Kept {
+impl StoredHeaders {
     /// What is kept of an answer that brought the archive's bytes, and of the answer of GitLab's that led to it.
     pub(crate) fn of(bytes_from: &HeaderMap, led_by: &HeaderMap) -> Self {
         let described = bytes_from.iter().filter(|(name, _)| KEPT.contains(name));
@@ -129,9 +129,9 @@ impl Kept {
     }
 }
 
-impl From<Pairs> for Kept {
+impl From<FieldPairs> for StoredHeaders {
     /// What isn't a field any more is left out: a record's checksum says that nobody has changed it.
-    fn from(pairs: Pairs) -> Self {
+    fn from(pairs: FieldPairs) -> Self {
         let mut fields = HeaderMap::with_capacity(KEPT.len() + SECURITY.len());
         for (name, value) in pairs {
             if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(&value)) {
@@ -142,8 +142,8 @@ impl From<Pairs> for Kept {
     }
 }
 
-impl From<Kept> for Pairs {
-    fn from(kept: Kept) -> Self {
+impl From<StoredHeaders> for FieldPairs {
+    fn from(kept: StoredHeaders) -> Self {
         kept.0.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
     }
 }
@@ -246,8 +246,8 @@ mod tests {
         ] {
             gitlab.insert(name, HeaderValue::from_static(value));
         }
-        let kept = Kept::of(&storage, &gitlab);
-        assert_eq!(Kept::from(Pairs::from(kept.clone())), kept);
+        let kept = StoredHeaders::of(&storage, &gitlab);
+        assert_eq!(StoredHeaders::from(FieldPairs::from(kept.clone())), kept);
         let out = kept.fields();
         let names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-type", "x-frame-options", "cache-control"]);
@@ -255,7 +255,11 @@ mod tests {
         assert_eq!(out["cache-control"], "no-cache", "nobody keeps it without asking");
         storage.insert("cache-control", HeaderValue::from_static("public, max-age=3600"));
         gitlab.insert("cache-control", HeaderValue::from_static("no-store"));
-        assert_eq!(Kept::of(&storage, &gitlab).fields()["cache-control"], "no-store", "GitLab's word");
+        assert_eq!(
+            StoredHeaders::of(&storage, &gitlab).fields()["cache-control"],
+            "no-store",
+            "GitLab's word"
+        );
         let mut names: Vec<_> = fresh(&gitlab).keys().map(ToString::to_string).collect();
         names.sort_unstable();
         assert_eq!(

@@ -51,11 +51,11 @@ pub fn read(value: &str, length: u64) -> Asked {
     if members.is_empty() || members.len() > MOST {
         return Asked::Whole;
     }
-    let specs: Option<Vec<Spec>> = members.into_iter().map(spec).collect();
+    let specs: Option<Vec<RangeSpec>> = members.into_iter().map(spec).collect();
     specs.map_or(Asked::Whole, |specs| asked(&specs, length))
 }
 
-fn asked(specs: &[Spec], length: u64) -> Asked {
+fn asked(specs: &[RangeSpec], length: u64) -> Asked {
     let mut parts: Vec<Range<u64>> =
         specs.iter().map(|spec| spec.within(length)).filter(|part| !part.is_empty()).collect();
     // Go's ServeContent sends the whole as well where its parts would be more.
@@ -73,14 +73,14 @@ fn asked(specs: &[Spec], length: u64) -> Asked {
 
 /// One range as it was written.
 #[derive(Clone, Copy)]
-enum Spec {
+enum RangeSpec {
     /// From here to there, inclusive.
     FromTo(u64, u64),
     From(u64),
     Last(u64),
 }
 
-impl Spec {
+impl RangeSpec {
     /// The bytes it means; empty if there are none.
     fn within(self, length: u64) -> Range<u64> {
         match self {
@@ -92,12 +92,12 @@ impl Spec {
 }
 
 /// Reads one range; `None` if it is malformed.
-fn spec(member: &str) -> Option<Spec> {
+fn spec(member: &str) -> Option<RangeSpec> {
     let (first, last) = member.split_once('-')?;
     match (number(first), number(last)) {
-        (Number::Is(first), Number::Is(last)) => (first <= last).then_some(Spec::FromTo(first, last)),
-        (Number::Is(first), Number::Absent) => Some(Spec::From(first)),
-        (Number::Absent, Number::Is(suffix)) => Some(Spec::Last(suffix)),
+        (Number::Is(first), Number::Is(last)) => (first <= last).then_some(RangeSpec::FromTo(first, last)),
+        (Number::Is(first), Number::Absent) => Some(RangeSpec::From(first)),
+        (Number::Absent, Number::Is(suffix)) => Some(RangeSpec::Last(suffix)),
         _ => None,
     }
 }

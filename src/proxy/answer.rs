@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use super::validate::Invalid;
-use crate::upstream::{self, Kind};
+use crate::upstream::{self, FailureKind};
 
 /// Seconds after which it is worth asking a busy GitLab again: a queue moves on in less, and clients that all come back
 /// at once are what filled it.
@@ -18,7 +18,7 @@ pub(super) fn failed(error: &upstream::Error) -> Response<Body> {
     tracing::warn!(error = error.chain(), "GitLab can't be asked");
     let kind = error.kind();
     let mut response = own(kind.status(), kind.as_str(), kind.for_client());
-    if kind == Kind::QueueTimeout {
+    if kind == FailureKind::QueueTimeout {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     }
     response

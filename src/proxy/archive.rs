@@ -9,7 +9,7 @@ use super::lead::{self, Arriving};
 use super::lookup::{AbsentArchive, ArchiveFound, Lookup};
 use super::missed;
 use super::repair::Sound;
-use super::request::{Admitted, Answer, ArtifactRequest, NextStep, Retry};
+use super::request::{Admitted, Answered, ArtifactRequest, NextStep, Retry};
 use super::respond::{self, Entity, Ranges};
 use super::{Exchange, Proxy};
 use crate::access::Admission;
@@ -19,7 +19,7 @@ use crate::telemetry::Outcome;
 use crate::upstream::Insists;
 
 /// Answers a request for an archive.
-pub(super) async fn archive_request(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answer {
+pub(super) async fn archive_request(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answered {
     let request = ArtifactRequest::new(proxy, &exchange, question);
     let mut lookup = Lookup::new(&request);
     let outcome = loop {
@@ -77,7 +77,7 @@ fn from_store(
     request: &ArtifactRequest<'_>,
     mut admitted: Admitted<Arc<Archive>>,
     missing_ranges: &RefCell<Vec<Range<u64>>>,
-) -> Answer {
+) -> Answered {
     let class = request.class();
     let fresh = admitted.learn(class);
     let (archive, grant) = (admitted.archive(), admitted.grant());
@@ -91,7 +91,7 @@ fn from_store(
         age: Some(request.exchange.started.since(grant.asked_at())),
         ranges: Ranges::Any,
     };
-    let source = |range: respond::Span| {
+    let source = |range: respond::ServedSpan| {
         let range = range.within(length);
         if archive.have(&range) != Availability::All {
             missing_ranges.borrow_mut().push(range.clone());
@@ -123,7 +123,7 @@ async fn head(absent: AbsentArchive<'_, '_>) -> NextStep {
 }
 
 /// The answer from an archive that arrives.
-fn growing(request: &ArtifactRequest<'_>, arriving: Arriving) -> Answer {
+fn growing(request: &ArtifactRequest<'_>, arriving: Arriving) -> Answered {
     let Arriving { mut admitted, outcome } = arriving;
     let (kept, fresh) = admitted.told(request.class());
     let (arrival, grant) = (admitted.archive(), admitted.grant());
@@ -137,7 +137,7 @@ fn growing(request: &ArtifactRequest<'_>, arriving: Arriving) -> Answer {
         age: (outcome != Outcome::Stored).then(|| request.exchange.started.since(arrival.began())),
         ranges: Ranges::Any,
     };
-    let source = |span: respond::Span| {
+    let source = |span: respond::ServedSpan| {
         let growing = archive.follow(grant, span.start, span.end)?;
         Some(Body::Growing(growing, arrival.awaited_by(request.asker())))
     };

@@ -139,7 +139,7 @@ impl Chain {
         Some(Self { bodies, left, from })
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         while let Some(body) = self.bodies.front_mut() {
             let next = ready!(Pin::new(body).poll_frame(cx));
             if let Some(frame) = next {
@@ -153,13 +153,13 @@ impl Chain {
     }
 }
 
-type Next = Option<Result<Frame<Bytes>, Error>>;
+type NextFrame = Option<Result<Frame<Bytes>, Error>>;
 
-fn slice(next: Option<io::Result<Bytes>>) -> Next {
+fn slice(next: Option<io::Result<Bytes>>) -> NextFrame {
     next.map(|slice| slice.map(Frame::data).map_err(Into::into))
 }
 
-fn read(next: Option<Result<Bytes, ReadError>>) -> Next {
+fn read(next: Option<Result<Bytes, ReadError>>) -> NextFrame {
     next.map(|slice| slice.map(Frame::data).map_err(Into::into))
 }
 
@@ -167,7 +167,7 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
         match &mut *self {
             Self::Whole(bytes) | Self::Stored(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) | Self::Stored(bytes) => {

@@ -10,12 +10,12 @@ use super::body::{Body, Chain};
 use super::lookup::{ArchiveFound, HeldArchive, Lookup};
 use super::missed::{self, MissTurn};
 use super::repair::{Sound, Unpacked};
-use super::request::{Admitted, Answer, ArtifactRequest, NextStep, Retry};
+use super::request::{Admitted, Answered, ArtifactRequest, NextStep, Retry};
 use super::respond::{self, Entity, Ranges};
 use super::types::Named;
 use super::{Exchange, Proxy};
 use crate::access::Admission;
-use crate::entries::{Content, Entry, Gzip, Listed};
+use crate::entries::{Content, Gzip, Listed, OpenEntry};
 use crate::gitlab::grant::Grant;
 use crate::gitlab::grant::facts::TAIL;
 use crate::gitlab::route::Question;
@@ -34,7 +34,7 @@ struct Description {
 }
 
 /// Answers a request for an entry of an archive.
-pub(super) async fn entry_request(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answer {
+pub(super) async fn entry_request(proxy: &Arc<Proxy>, exchange: Exchange, question: Question) -> Answered {
     let request = ArtifactRequest::new(proxy, &exchange, question);
     let (mut lookup, mut queue) = (Lookup::new(&request), missed::MissQueue::default());
     let outcome = loop {
@@ -104,7 +104,7 @@ impl EntryRequest<'_> {
     }
 
     /// The entry; one that isn't there, or can't be read, is GitLab's to answer.
-    async fn find(&self, archive: &Arc<Archive>) -> Result<Entry, NextStep> {
+    async fn find(&self, archive: &Arc<Archive>) -> Result<OpenEntry, NextStep> {
         let entry = self.request.proxy.entries.find(archive, self.name).await;
         entry.ok_or(NextStep::Pass(Outcome::NotArchive))
     }
@@ -122,7 +122,12 @@ impl EntryRequest<'_> {
         admitted
     }
 
-    async fn respond(&self, admitted: Admitted<Arc<Archive>>, entry: &Entry, outcome: Outcome) -> NextStep {
+    async fn respond(
+        &self,
+        admitted: Admitted<Arc<Archive>>,
+        entry: &OpenEntry,
+        outcome: Outcome,
+    ) -> NextStep {
         match self.response(admitted, entry).await {
             Ok(response) => (outcome, response).into(),
             Err(error) => left(&error),
@@ -168,7 +173,7 @@ impl EntryRequest<'_> {
 
     /// Fetches an entry's data: all of a short one, as it is unpacked at once; the beginning of a long one, whose rest is on
     /// its way then.
-    async fn fetch_data(&self, archive: &Arc<Archive>, entry: &Entry) -> io::Result<()> {
+    async fn fetch_data(&self, archive: &Arc<Archive>, entry: &OpenEntry) -> io::Result<()> {
         let (fills, asker, data) = (&self.request.proxy.fills, self.request.asker(), entry.data());
         fills.bring(&asker, archive, data.clone(), Insists::No).await?;
         let at_once = data.start..data.end.min(data.start.saturating_add(AT_ONCE));
@@ -178,7 +183,7 @@ impl EntryRequest<'_> {
     async fn response(
         &self,
         mut admitted: Admitted<Arc<Archive>>,
-        entry: &Entry,
+        entry: &OpenEntry,
     ) -> io::Result<Response<Body>> {
         entry.prepare().await?;
         let Description { kind, disposition } = self.description(entry).await?;
@@ -215,7 +220,7 @@ impl EntryRequest<'_> {
         }))
     }
 
-    async fn description(&self, entry: &Entry) -> io::Result<Description> {
+    async fn description(&self, entry: &OpenEntry) -> io::Result<Description> {
         let types = &self.request.proxy.types;
         let named = Named::new(self.request.class(), self.name, entry.size());
         let kind = if named.is_by_content() {
@@ -232,7 +237,7 @@ impl EntryRequest<'_> {
     /// A range of an entry; what has to be unpacked of several is in one pass.
     fn part(
         &self,
-        entry: &Entry,
+        entry: &OpenEntry,
         grant: &Grant,
         range: Range<u64>,
         pass: &mut Option<Unpacked>,

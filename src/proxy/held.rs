@@ -21,12 +21,12 @@ const ENCRYPTED: usize = 160 << 10;
 
 /// Which way an answer goes out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(super) struct ConnectionKind {
     direct: bool,
     encrypted: bool,
 }
 
-impl Kind {
+impl ConnectionKind {
     pub(super) fn of(connection: &ConnInfo) -> Self {
         Self { direct: connection.is_direct(), encrypted: connection.protocol == Protocol::Http1Tls }
     }
@@ -64,7 +64,7 @@ impl Room {
 pub(super) async fn make_room(
     proxy: &Arc<Proxy>,
     (method, client): (&Method, IpAddr),
-    kind: &Kind,
+    kind: &ConnectionKind,
     outcome: Outcome,
     response: Response<Body>,
 ) -> (Option<Room>, Outcome, Response<Body>) {

@@ -8,7 +8,7 @@ use http::{Method, Response, StatusCode};
 
 use super::body::Body;
 use super::lookup::Lookup;
-use super::request::{Answer, ArtifactRequest};
+use super::request::{Answered, ArtifactRequest};
 use super::{Exchange, OnFile, Proxy, pass};
 use crate::access::{Admission, Caller};
 use crate::base::clock::Moment;
@@ -47,7 +47,7 @@ pub(super) enum MissTurn {
 }
 
 /// GitLab's own answer goes out at once; the archive is fetched beside it, for those who ask next.
-pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, mut miss: Miss) -> Answer {
+pub(super) async fn missed(proxy: &Arc<Proxy>, exchange: Exchange, mut miss: Miss) -> Answered {
     let name = miss.question.entry.as_ref().map(|entry| entry.name.clone());
     let wanted = begins_archives(proxy, &exchange);
     let (outcome, response) = pass::read(proxy, exchange, Outcome::Missed).await;
@@ -79,7 +79,7 @@ pub(super) async fn passed(
     exchange: Exchange,
     question: &Question,
     outcome: Outcome,
-) -> Answer {
+) -> Answered {
     let (outcome, response) = pass::read(proxy, exchange, outcome).await;
     learn_type(proxy, question, &response);
     (outcome, response)

@@ -16,11 +16,11 @@ use super::{Exchange, Proxy, answer, is_head, relay};
 use crate::base::household::Household;
 use crate::base::key::Key;
 use crate::base::pace::TooSlow;
-use crate::gitlab::route::{Places, Write};
+use crate::gitlab::route::{OwnNames, Write};
 use crate::http::hop::{self, Trailing};
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::CutLabel;
-use crate::upstream::{self, Kind, Passed, Place};
+use crate::upstream::{self, FailureKind, Passed, Place};
 
 /// Passes a request on and its answer back, once it is its client's turn.
 pub(super) async fn pass(
@@ -111,7 +111,7 @@ pub(super) async fn write(proxy: &Arc<Proxy>, exchange: Exchange, write: Write) 
     told.unwrap_or_else(|_| (Outcome::Write, answer::failed(&upstream::Error::unanswered())))
 }
 
-type Told = oneshot::Sender<(Outcome, Response<Body>)>;
+type HeadSender = oneshot::Sender<(Outcome, Response<Body>)>;
 
 /// Makes a change and tells its client. Once that has left, GitLab has as long as for a question, then it is given up:
 /// whether it was made the next question shows.
@@ -120,7 +120,7 @@ async fn finish(
     exchange: Exchange,
     write: Write,
     place: Place,
-    mut tell: Told,
+    mut tell: HeadSender,
     task: Task,
 ) {
     let patience = proxy.upstream.answer_timeout();
@@ -150,7 +150,7 @@ async fn change(
     let (origin, external) = (proxy.upstream.origin(), proxy.upstream.external());
     let client = front.host().and_then(|host| host.to_str().ok());
     let own = [Some(origin.authority().as_str()), Some(external.authority().as_str()), client];
-    let places = Places { root: origin.root(), asked: &asked, own };
+    let places = OwnNames { root: origin.root(), asked: &asked, own };
     let location = response.headers().get(header::LOCATION).map(HeaderValue::as_bytes);
     if write.was_done(response.status(), location, places) {
         match write {
@@ -194,7 +194,7 @@ async fn forward(
 }
 
 /// The request as GitLab gets it, and the client's wish to speak another protocol then.
-fn outgoing(proxy: &Proxy, exchange: Exchange) -> (Request<upstream::Body>, Option<Wish>) {
+fn outgoing(proxy: &Proxy, exchange: Exchange) -> (Request<upstream::RequestBody>, Option<Wish>) {
     let Exchange { mut parts, fields, body, permit, front, way, shared, .. } = exchange;
     parts.headers = Arc::unwrap_or_clone(fields);
     // HTTP/1.0 knows neither (RFC 9110, 7.8 and 10.1.1), and HTTP/2 has no upgrade.
@@ -241,7 +241,7 @@ fn failed(proxy: &Arc<Proxy>, error: &upstream::Error) -> Response<Body> {
         proxy.metrics.cut(CutLabel::SlowBody);
         return answer::too_slow();
     }
-    if error.kind() != Kind::ClientGone {
+    if error.kind() != FailureKind::ClientGone {
         proxy.metrics.upstream_error(error.kind().as_str());
     }
     answer::failed(error)

@@ -130,14 +130,14 @@ impl Sound {
 /// A range of an entry on its way to a client. Several ranges of one answer share a pass over the entry, and are read one
 /// after the other.
 pub(crate) struct Unpacked {
-    pass: Arc<Mutex<Pass>>,
+    pass: Arc<Mutex<EntryPass>>,
     left: u64,
 }
 
 impl Unpacked {
     pub(super) fn new(checked: Box<Checked>, repairer: Repairer) -> Self {
         let left = checked.remaining();
-        let pass = Pass { checked, repairer: Box::new(repairer), bringing: None };
+        let pass = EntryPass { checked, repairer: Box::new(repairer), bringing: None };
         Self { pass: Arc::new(Mutex::new(pass)), left }
     }
 
@@ -174,13 +174,13 @@ impl Unpacked {
 }
 
 /// One pass over an entry. What others gave up fetching of it is fetched in this reader's name.
-struct Pass {
+struct EntryPass {
     checked: Box<Checked>,
     repairer: Box<Repairer>,
     bringing: Option<Repairing>,
 }
 
-impl Pass {
+impl EntryPass {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             if let Some(bringing) = &mut self.bringing {

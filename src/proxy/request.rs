@@ -15,12 +15,12 @@ use crate::base::key::ArchiveId;
 use crate::fill::{FillBody, Requester};
 use crate::gitlab::grant::Grant;
 use crate::gitlab::route::{Class, Question};
-use crate::http::fields::Kept;
+use crate::http::fields::StoredHeaders;
 use crate::store::Archive;
 use crate::telemetry::Outcome;
 use crate::upstream;
 
-pub(super) type Answer = (Outcome, Response<Body>);
+pub(super) type Answered = (Outcome, Response<Body>);
 
 /// A request for an archive or for a file of one, and who makes it.
 pub(super) struct ArtifactRequest<'a> {
@@ -101,7 +101,7 @@ impl<'a> ArtifactRequest<'a> {
 
 /// What a step comes to that found nothing to answer from.
 pub(super) enum NextStep {
-    Answer(Box<Answer>),
+    Answer(Box<Answered>),
     /// The caller's own request goes to GitLab.
     Pass(Outcome),
     /// Look again.
@@ -115,8 +115,8 @@ impl NextStep {
     }
 }
 
-impl From<Answer> for NextStep {
-    fn from(answer: Answer) -> Self {
+impl From<Answered> for NextStep {
+    fn from(answer: Answered) -> Self {
         Self::Answer(Box::new(answer))
     }
 }
@@ -190,7 +190,7 @@ impl Admitted<Arc<FillBody>> {
     }
 
     /// What GitLab said of the archive besides yes: how it describes it, if it did, and what that adds to this answer.
-    pub(super) fn told(&mut self, class: Class) -> (Option<Kept>, Option<HeaderMap>) {
+    pub(super) fn told(&mut self, class: Class) -> (Option<StoredHeaders>, Option<HeaderMap>) {
         let Some(said) = self.granted.said.take() else {
             return (None, self.granted.readers.as_deref().cloned());
         };
@@ -202,7 +202,7 @@ impl Admitted<Arc<FillBody>> {
 }
 
 /// How GitLab describes an archive now, if it says so; `known` is how it did before.
-fn described_as(described: Described, class: Class, known: &Kept) -> Option<Kept> {
+fn described_as(described: Described, class: Class, known: &StoredHeaders) -> Option<StoredHeaders> {
     match described {
         Described::By(kept) if kept.describes_nothing() && !class.is_entry() => None,
         Described::Silent => None,

@@ -13,7 +13,7 @@ use crate::base::secret::hex;
 use crate::fill::{Requester, StoreSource};
 use crate::http::Etag;
 use crate::http::conditional::{self, Decision, Validators};
-use crate::http::fields::{self, Kept};
+use crate::http::fields::{self, StoredHeaders};
 use crate::http::range::multipart::{Multipart, Piece};
 use crate::http::range::{self, Asked};
 use crate::telemetry::metrics::BodySource;
@@ -56,18 +56,18 @@ pub(super) struct Request<'a> {
 
 /// A range, or everything from a byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct ServedSpan {
     pub(super) start: u64,
     pub(super) end: Option<u64>,
 }
 
-impl std::convert::From<Range<u64>> for Span {
+impl std::convert::From<Range<u64>> for ServedSpan {
     fn from(range: Range<u64>) -> Self {
         Self { start: range.start, end: Some(range.end) }
     }
 }
 
-impl Span {
+impl ServedSpan {
     pub(super) fn within(self, length: u64) -> Range<u64> {
         self.start..self.end.unwrap_or(length)
     }
@@ -77,7 +77,7 @@ impl Span {
 pub(super) fn respond(
     request: Request<'_>,
     entity: Entity<'_>,
-    mut source: impl FnMut(Span) -> Option<Body>,
+    mut source: impl FnMut(ServedSpan) -> Option<Body>,
 ) -> Response<Body> {
     let validators = Validators { etag: entity.etag, modified: entity.modified };
     let decision = conditional::decide(request.fields, validators);
@@ -98,10 +98,10 @@ pub(super) fn respond(
         return answer(StatusCode::OK, fields, Body::empty());
     }
     let (status, body) = match asked {
-        Asked::Whole => (StatusCode::OK, source(Span { start: 0, end: length })),
+        Asked::Whole => (StatusCode::OK, source(ServedSpan { start: 0, end: length })),
         Asked::Part(range) => {
             content_range(&mut fields, &format!("{}-{}", range.start, range.end - 1), length);
-            (StatusCode::PARTIAL_CONTENT, source(Span::from(range)))
+            (StatusCode::PARTIAL_CONTENT, source(ServedSpan::from(range)))
         }
         Asked::Parts(parts) => {
             let body = several(parts, length.unwrap_or_default(), &mut fields, source);
@@ -124,7 +124,7 @@ fn several(
     parts: Vec<Range<u64>>,
     length: u64,
     fields: &mut HeaderMap,
-    mut source: impl FnMut(Span) -> Option<Body>,
+    mut source: impl FnMut(ServedSpan) -> Option<Body>,
 ) -> Option<Body> {
     let kind = fields.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
     let boundary = boundary();
@@ -132,7 +132,7 @@ fn several(
     fields.insert(header::CONTENT_TYPE, HeaderValue::try_from(multipart.content_type()).ok()?);
     let body = |piece| match piece {
         Piece::Text(text) => Some(Body::Whole(text)),
-        Piece::Bytes(range) => source(Span::from(range)),
+        Piece::Bytes(range) => source(ServedSpan::from(range)),
     };
     let bodies: Vec<Body> = multipart.pieces().into_iter().map(body).collect::<Option<_>>()?;
     let from = bodies.get(1).map_or(BodySource::Store, Body::from);
@@ -202,7 +202,7 @@ pub(super) async fn describe(
 ) -> Option<Response<Body>> {
     let fresh = Some(fields::fresh(&other.fields));
     let (facts, kept) = match other.location {
-        None => (other.facts, Kept::of(&other.fields, &other.fields)),
+        None => (other.facts, StoredHeaders::of(&other.fields, &other.fields)),
         Some((yes, location)) => {
             let from = StoreSource::new(yes, location, other.fields);
             proxy.fills.describe(requester, &from).await?

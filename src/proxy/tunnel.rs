@@ -75,7 +75,7 @@ impl Tunnels {
         };
         hop::strip(&mut parts.headers);
         hop::set_upgrade(&mut parts.headers, protocol);
-        let guard = Guard::new(Arc::clone(self));
+        let guard = OpenTunnel::new(Arc::clone(self));
         crate::base::rt::spawn(guard.run(wish, gitlab));
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = parts.status;
@@ -86,9 +86,9 @@ impl Tunnels {
 }
 
 /// One open tunnel, counted.
-struct Guard(Arc<Tunnels>);
+struct OpenTunnel(Arc<Tunnels>);
 
-impl Guard {
+impl OpenTunnel {
     fn new(tunnels: Arc<Tunnels>) -> Self {
         tunnels.open.send_modify(|open| *open += 1);
         tunnels.gauge.inc();
@@ -110,7 +110,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for OpenTunnel {
     fn drop(&mut self) {
         self.0.gauge.dec();
         self.0.open.send_modify(|open| *open -= 1);

@@ -12,7 +12,7 @@ use super::conn_state::ConnState;
 use super::socket::{self, Socket};
 use crate::base::num::to_u64;
 use crate::base::pace::{Least, Paced};
-use crate::store::Part;
+use crate::store::MappedPart;
 
 /// A client's stream. Once it is marked as broken, or if it ends while an answer is under way (at a drain's end), it ends
 /// with a reset: a client whose answer has no length (HTTP/1.0, or chunks that a careless one doesn't count) would take an
@@ -92,7 +92,7 @@ impl ClientStream {
     }
 
     /// Writes a head as a beginning of what follows it, and a part of a file without a copy.
-    fn poll_send(&self, cx: &mut Context<'_>, head: &[u8], part: &Part) -> Poll<io::Result<usize>> {
+    fn poll_send(&self, cx: &mut Context<'_>, head: &[u8], part: &MappedPart) -> Poll<io::Result<usize>> {
         loop {
             ready!(socket::poll_write_ready(&self.socket, cx))?;
             let sent = socket::try_write(&self.socket, || send(&self.socket, head, part));
@@ -104,7 +104,7 @@ impl ClientStream {
     }
 
     /// What a write begins with that isn't part of a file, and the part of one that follows.
-    fn split<'a>(&self, slices: &'a [io::IoSlice<'_>]) -> Option<(&'a [u8], Part)> {
+    fn split<'a>(&self, slices: &'a [io::IoSlice<'_>]) -> Option<(&'a [u8], MappedPart)> {
         let source = self.state.source()?;
         match slices {
             [first, rest @ ..] => match (source.find(first), rest) {
@@ -117,7 +117,7 @@ impl ClientStream {
     }
 }
 
-fn send(socket: &Socket, head: &[u8], part: &Part) -> io::Result<usize> {
+fn send(socket: &Socket, head: &[u8], part: &MappedPart) -> io::Result<usize> {
     let socket = socket::descriptor(socket);
     if head.is_empty() {
         return part.send(socket);

@@ -19,7 +19,7 @@ const MODE: u32 = 0o660;
 
 /// A place where clients connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
+pub enum ListenAddress {
     /// An address and a port.
     Tcp {
         /// The address; port 0 is a free one.
@@ -39,7 +39,7 @@ pub struct BadAddress;
 /// Longest path of a socket (`unix(7)`, `sun_path` with its final NUL).
 const LONGEST_PATH: usize = 107;
 
-impl FromStr for Address {
+impl FromStr for ListenAddress {
     type Err = BadAddress;
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
@@ -55,7 +55,7 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { at, plain: false } => write!(f, "{at}"),
@@ -65,7 +65,7 @@ impl fmt::Display for Address {
     }
 }
 
-impl Address {
+impl ListenAddress {
     /// Its address and port, if it has one.
     pub const fn tcp(&self) -> Option<SocketAddr> {
         match self {
@@ -84,7 +84,7 @@ pub enum Error {
     )]
     InUse {
         /// The address.
-        address: Address,
+        address: ListenAddress,
     },
     /// The address can't be had.
     #[error(
@@ -92,7 +92,7 @@ pub enum Error {
     )]
     Listen {
         /// The address.
-        address: Address,
+        address: ListenAddress,
         /// Why not.
         reason: io::Error,
     },
@@ -125,7 +125,7 @@ pub(super) struct Accepted {
 
 impl Listeners {
     /// Opens all, or none.
-    pub(crate) async fn bind(addresses: &[Address]) -> Result<Self, Error> {
+    pub(crate) async fn bind(addresses: &[ListenAddress]) -> Result<Self, Error> {
         let mut listeners = Vec::new();
         for address in addresses {
             listeners.push(Listener::bind(address).await.map_err(|reason| {
@@ -140,7 +140,7 @@ impl Listeners {
     }
 
     /// Where they are; a port 0 has become another one.
-    pub(crate) fn addresses(&self) -> io::Result<Vec<Address>> {
+    pub(crate) fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
         self.0.iter().map(Listener::address).collect()
     }
 
@@ -160,12 +160,12 @@ impl Listeners {
 }
 
 impl Listener {
-    async fn bind(address: &Address) -> io::Result<Self> {
+    async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
-            Address::Tcp { at, plain } => {
+            ListenAddress::Tcp { at, plain } => {
                 Ok(Self { bound: Bound::Tcp(TcpListener::bind(at).await?), plain: *plain })
             }
-            Address::Unix(path) => {
+            ListenAddress::Unix(path) => {
                 remove_stale(path)?;
                 let listener = UnixListener::bind(path)?;
                 fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
@@ -174,10 +174,10 @@ impl Listener {
         }
     }
 
-    fn address(&self) -> io::Result<Address> {
+    fn address(&self) -> io::Result<ListenAddress> {
         match &self.bound {
-            Bound::Tcp(listener) => Ok(Address::Tcp { at: listener.local_addr()?, plain: self.plain }),
-            Bound::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+            Bound::Tcp(listener) => Ok(ListenAddress::Tcp { at: listener.local_addr()?, plain: self.plain }),
+            Bound::Unix(_, file) => Ok(ListenAddress::Unix(file.path.clone())),
         }
     }
 
@@ -243,11 +243,11 @@ mod tests {
     #[test]
     fn addresses_are_read_and_written_alike() {
         for text in ["127.0.0.1:80", "[::1]:0", "plain:127.0.0.1:80", "unix:/run/larder.sock", "unix:/a b"] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
         let long = format!("unix:/{}", "x".repeat(LONGEST_PATH));
         for text in ["", "80", "localhost:80", "unix:", "unix:run/x", "plain:unix:/x", "unix:/a\0b", &long] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
     }
 
@@ -255,7 +255,7 @@ mod tests {
     async fn a_socket_in_the_file_system_comes_and_goes_with_its_listener() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("larder.sock");
-        let addresses = [Address::Unix(path.clone())];
+        let addresses = [ListenAddress::Unix(path.clone())];
         let first = Listeners::bind(&addresses).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
         let second = Listeners::bind(&addresses).await.unwrap_err();

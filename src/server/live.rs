@@ -5,14 +5,14 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::tls::Certificates;
-use super::{Places, Settings};
+use super::{ConnPlaces, Settings};
 
 /// The settings and certificates that the next connection is served with. Connections that are open keep theirs.
 #[derive(Debug)]
 pub(crate) struct LiveSettings {
     settings: RwLock<Arc<Settings>>,
     certificates: RwLock<Option<Arc<Certificates>>>,
-    places: Arc<Places>,
+    places: Arc<ConnPlaces>,
 }
 
 impl LiveSettings {
@@ -38,7 +38,7 @@ impl LiveSettings {
         self.certificates.read().clone()
     }
 
-    pub(super) const fn places(&self) -> &Arc<Places> {
+    pub(super) const fn places(&self) -> &Arc<ConnPlaces> {
         &self.places
     }
 }

@@ -16,34 +16,34 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Connections that are there. The limits are told with each question, as they may change.
 #[derive(Debug, Default)]
-pub(super) struct Places {
-    taken: Mutex<Taken>,
+pub(super) struct ConnPlaces {
+    taken: Mutex<TakenPlaces>,
     freed: Notify,
 }
 
 /// No more entries than connections.
 #[derive(Debug, Default)]
-struct Taken {
+struct TakenPlaces {
     all: usize,
     by_address: HashMap<Household, usize>,
 }
 
 /// One of them; it is given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct AddressPermit {
+    places: Arc<ConnPlaces>,
     address: Option<Household>,
 }
 
 /// One connection of those that may be open, counted for as long as it is, in whatever protocol.
 #[derive(Debug)]
 pub(crate) struct ConnPermit {
-    _place: Place,
+    _place: AddressPermit,
     metrics: Arc<Metrics>,
 }
 
 impl ConnPermit {
-    pub(super) fn new(place: Place, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(place: AddressPermit, metrics: Arc<Metrics>) -> Self {
         metrics.connections.inc();
         Self { _place: place, metrics }
     }
@@ -55,7 +55,7 @@ impl Drop for ConnPermit {
     }
 }
 
-impl Places {
+impl ConnPlaces {
     /// Waits until fewer than `most()` are taken, and asks for room until then; one task alone waits.
     pub(super) async fn some(&self, most: impl Fn() -> usize, make_room: impl Fn()) {
         while self.taken() >= most() {
@@ -67,7 +67,7 @@ impl Places {
 
     /// Takes one for a connection from `address`, of which there may be `most` (0: any number); `None` if there are. One
     /// without an address counts for none.
-    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>, most: usize) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>, most: usize) -> Option<AddressPermit> {
         let address = address.map(Household::of);
         let mut taken = self.taken.lock();
         if let Some(address) = address {
@@ -78,7 +78,7 @@ impl Places {
             *count += 1;
         }
         taken.all += 1;
-        Some(Place { places: Arc::clone(self), address })
+        Some(AddressPermit { places: Arc::clone(self), address })
     }
 
     /// How many are taken.
@@ -92,7 +92,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock();
         taken.all -= 1;
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_has_so_many_and_gets_them_back() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(ConnPlaces::default());
         let take = |address: &str, most| places.take(Some(address.parse().unwrap()), most);
         let (first, second) = (take("192.0.2.1", 2), take("192.0.2.1", 2));
         assert!(first.is_some() && second.is_some());
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn ipv6_counts_by_its_first_half() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(ConnPlaces::default());
         let take = |address: &str| places.take(Some(address.parse().unwrap()), 1);
         let one = take("2001:db8::1");
         assert!(one.is_some() && take("2001:db8::2").is_none() && take("2001:db8:0:1::1").is_some());
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_goes_on_when_one_is_free_or_the_limit_rises() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(ConnPlaces::default());
         let held = places.take(None, 0);
         let waiting = tokio::spawn({
             let places = Arc::clone(&places);

@@ -10,17 +10,17 @@ use super::conn_state::ConnState;
 
 /// The connections that are open, in the order in which they came. Bounded by `server.max_connections`.
 #[derive(Debug, Default)]
-pub(super) struct Quiet(Mutex<Open>);
+pub(super) struct Quiet(Mutex<OpenConns>);
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConns {
     /// How many there have been.
     number: u64,
-    open: BTreeMap<u64, Entry>,
+    open: BTreeMap<u64, QuietConn>,
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct QuietConn {
     state: Arc<ConnState>,
     leave: Arc<Notify>,
 }
@@ -30,13 +30,13 @@ struct Entry {
 pub(super) struct Guest {
     quiet: Arc<Quiet>,
     number: u64,
-    entry: Entry,
+    entry: QuietConn,
 }
 
 impl Quiet {
     /// A connection that is there from now on.
     pub(super) fn enter(self: &Arc<Self>, state: Arc<ConnState>) -> Guest {
-        let entry = Entry { state, leave: Arc::default() };
+        let entry = QuietConn { state, leave: Arc::default() };
         let mut open = self.0.lock();
         let number = open.number;
         open.number = number.wrapping_add(1);

@@ -21,7 +21,7 @@ use crate::base::clock::{Clock, Moment};
 
 /// What the operator decides about TLS towards clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct ServerTls {
     /// Certificates, at least one; the first one is shown to clients that name no server of another one's.
     pub pairs: Vec<Pair>,
     /// The oldest version that is spoken.
@@ -119,13 +119,13 @@ pub(super) const HTTP2: &[u8] = b"h2";
 /// Certificates in use, renewed while clients come and go: a handshake that has begun keeps what it began with.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    settings: Settings,
+    settings: ServerTls,
     clock: Clock,
-    held: Mutex<Held>,
+    held: Mutex<LoadedTls>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct LoadedTls {
     config: Arc<ServerConfig>,
     /// The files' contents at the last look, whether they could be used or not.
     seen: Contents,
@@ -138,11 +138,11 @@ struct Contents(Vec<[Option<Vec<u8>>; 2]>);
 
 impl Certificates {
     /// Reads the files. Blocks.
-    pub(crate) fn load(settings: Settings, clock: Clock) -> Result<Self, Error> {
+    pub(crate) fn load(settings: ServerTls, clock: Clock) -> Result<Self, Error> {
         let looked = clock.now();
         let seen = Contents::of(&settings.pairs);
         let config = Arc::new(config(&settings)?);
-        Ok(Self { settings, clock, held: Mutex::new(Held { config, seen, looked }) })
+        Ok(Self { settings, clock, held: Mutex::new(LoadedTls { config, seen, looked }) })
     }
 
     /// What a handshake goes by that begins now.
@@ -214,7 +214,7 @@ fn unusable(key: &'static str, path: &Path, reason: impl Into<String>) -> Error 
     Error::Unusable { key, path: path.to_owned(), reason: reason.into() }
 }
 
-fn config(settings: &Settings) -> Result<ServerConfig, Error> {
+fn config(settings: &ServerTls) -> Result<ServerConfig, Error> {
     // Named, since a second provider that some crate brings along would make rustls' own choice a panic.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pairs: Result<Vec<_>, _> = settings.pairs.iter().map(|pair| certified(pair, &provider)).collect();

@@ -9,7 +9,7 @@ use super::Error;
 use super::begin::io;
 use super::layout::Folder;
 use super::lru::StoredMeta;
-use super::object::{Archive, Place, State};
+use super::object::{Archive, Placement, State};
 use super::record::Record;
 use super::room::{NAME, StoreInner};
 use crate::base::num::to_u64;
@@ -22,9 +22,9 @@ impl StoreInner {
     /// the store or become whole: then its record is gone, or isn't this one any more; nor of one that nobody will look for.
     pub(super) fn note(&self, archive: &Archive) -> Result<(), Error> {
         let is_noted = || match archive.place() {
-            Place::Nowhere(folder) => folder == Folder::Partial,
-            Place::Found => archive.is_partial(),
-            Place::Gone => false,
+            Placement::Nowhere(folder) => folder == Folder::Partial,
+            Placement::Found => archive.is_partial(),
+            Placement::Gone => false,
         };
         self.fitting(NOTE, || {
             let _turn = self.noting.lock();
@@ -65,11 +65,11 @@ impl StoreInner {
         now: u64,
     ) -> Result<bool, Error> {
         let (key, id) = (archive.key(), archive.id());
-        if archive.place() == Place::Nowhere(Folder::Incoming) {
+        if archive.place() == Placement::Nowhere(Folder::Incoming) {
             let (from, to) =
                 (self.layout.arriving_zip(Folder::Incoming, key, id), self.layout.partial_zip(key, id));
             self.files().rename(&from, &to).map_err(io("keep"))?;
-            archive.set_place(Place::Nowhere(Folder::Partial));
+            archive.set_place(Placement::Nowhere(Folder::Partial));
         }
         self.note(archive)?;
         self.punch(archive);
@@ -120,7 +120,7 @@ impl StoreInner {
         } else {
             shelved.partial.insert(id);
         }
-        archive.set_place(Place::Found);
+        archive.set_place(Placement::Found);
         archive.is_recorded(overhead);
         let kept = shelved.open.keep(archive);
         let replaced = replaced.filter(|slot| slot.id != id);
@@ -148,7 +148,7 @@ impl StoreInner {
         let written = self.seal(archive, &encoded)?;
         // Nobody writes down how much of it is here from now on: its record says that it is whole.
         let turn = self.noting.lock();
-        let is_found = archive.place() == Place::Found;
+        let is_found = archive.place() == Placement::Found;
         let guard = if is_found { None } else { still() };
         let may = if is_found { self.holds_itself(archive) } else { guard.is_some() };
         if !may {
@@ -200,8 +200,8 @@ impl StoreInner {
         let (key, id, files) = (archive.key(), archive.id(), self.files());
         let (zip, rec) = (self.layout.zip(key, id), self.layout.rec(key, id));
         let from = match archive.place() {
-            Place::Nowhere(folder) => self.layout.arriving_zip(folder, key, id),
-            Place::Found | Place::Gone => self.layout.partial_zip(key, id),
+            Placement::Nowhere(folder) => self.layout.arriving_zip(folder, key, id),
+            Placement::Found | Placement::Gone => self.layout.partial_zip(key, id),
         };
         let renamed = files.rename(&from, &zip).inspect_err(|_| drop(files.remove(record)));
         renamed.and_then(|()| files.rename(record, &rec)).inspect_err(|_| {

@@ -17,22 +17,22 @@ impl Mapped {
 
     /// The part of the file that these very bytes are, by their address; `None` if they lie elsewhere. While the mapping
     /// is there, nothing else can lie where it does.
-    pub(crate) fn find(&self, bytes: &[u8]) -> Option<Part> {
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<MappedPart> {
         let data = self.0.upgrade()?;
         let at = data.place(bytes)?;
-        Some(Part { data, at, length: bytes.len() })
+        Some(MappedPart { data, at, length: bytes.len() })
     }
 }
 
 /// A part of an open file.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct MappedPart {
     data: Arc<FileData>,
     at: u64,
     length: usize,
 }
 
-impl Part {
+impl MappedPart {
     /// Sends as much of it to a socket as that takes now; an end of the file before its own is an error.
     pub(crate) fn send(&self, socket: impl AsFd) -> io::Result<usize> {
         let mut at = self.at;

@@ -18,7 +18,7 @@ pub(crate) use error::{ReadError, Unsound};
 pub(super) use gate::ReadGate;
 pub(crate) use life::Remainder;
 pub use life::State;
-pub(super) use life::{Life, Place};
+pub(super) use life::{Life, Placement};
 pub use reader::Reader;
 
 use std::io;
@@ -41,7 +41,7 @@ use crate::base::num::{to_u64, to_usize};
 use crate::gitlab::grant::facts::TAIL;
 use crate::gitlab::grant::{Face, Facts, Grant, RecentCallers};
 use crate::gitlab::route::Class;
-use crate::http::fields::Kept;
+use crate::http::fields::StoredHeaders;
 use crate::http::{Etag, Sha256};
 
 /// An archive that is open.
@@ -50,9 +50,9 @@ pub struct Archive {
     /// What was said of it when it began. Its length, its chunks and its end are told elsewhere.
     record: Record,
     /// The fields it was filled with.
-    filled: Arc<Kept>,
+    filled: Arc<StoredHeaders>,
     /// Those of them that hold for each of its entries.
-    protecting: Arc<Kept>,
+    protecting: Arc<StoredHeaders>,
     data: Arc<FileData>,
     chunks: ChunkStates,
     digest: RunningDigest,
@@ -75,7 +75,7 @@ pub struct Archive {
 struct Learned {
     facts: Arc<Facts>,
     /// By route, once GitLab has described it there.
-    kept: [Option<Arc<Kept>>; Class::ALL.len()],
+    kept: [Option<Arc<StoredHeaders>>; Class::ALL.len()],
 }
 
 /// What an archive is made with beside its record.
@@ -93,7 +93,7 @@ pub(super) struct Parts {
 impl Archive {
     pub(super) fn new(mut record: Record, parts: Parts) -> Self {
         let filled = Arc::new(record.kept.clone());
-        let protecting = Arc::new(Kept::protecting(record.kept.fields()));
+        let protecting = Arc::new(StoredHeaders::protecting(record.kept.fields()));
         let Parts { data, length, life, layout, lease, gate, trial } = parts;
         let here = record.present.take().unwrap_or_else(|| match length {
             Some(length) => ChunkBitmap::all(length),
@@ -197,19 +197,19 @@ impl Archive {
 
     /// Remembers facts that GitLab added, and the fields it gives on this route if it said so now. What is known of the
     /// archive's end and digest comes from its own bytes and stays.
-    pub(crate) fn learn(&self, facts: Facts, class: Class, kept: Option<Kept>) {
+    pub(crate) fn learn(&self, facts: Facts, class: Class, kept: Option<StoredHeaders>) {
         let mut learned = self.learned.lock();
         let (tail, sha256) = (learned.facts.tail.clone(), learned.facts.sha256);
         learned.facts = Arc::new(Facts { tail, sha256, ..facts });
         if let (Some(kept), Some(slot)) = (kept, learned.kept.get_mut(class.index())) {
-            let kept = if class.is_entry() { Kept::protecting(kept.fields()) } else { kept };
+            let kept = if class.is_entry() { StoredHeaders::protecting(kept.fields()) } else { kept };
             *slot = Some(Arc::new(kept));
         }
     }
 
     /// The fields GitLab gives on this route, or gave on another one when the archive was filled; of an entry's those
     /// that hold for all of them.
-    pub(crate) fn kept(&self, class: Class) -> Arc<Kept> {
+    pub(crate) fn kept(&self, class: Class) -> Arc<StoredHeaders> {
         let learned = self.learned.lock();
         let kept = learned.kept.get(class.index()).and_then(Option::as_ref);
         let filled = if class.is_entry() { &self.protecting } else { &self.filled };

@@ -31,14 +31,14 @@ struct Root {
 }
 
 /// A name in a directory that was walked to.
-pub(super) struct Place<'a> {
+pub(super) struct ReachedName<'a> {
     root: &'a Root,
     /// `None`: the root.
     above: Option<OwnedFd>,
     pub(super) name: &'a OsStr,
 }
 
-impl Place<'_> {
+impl ReachedName<'_> {
     /// The directory that the name is in.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.above.as_ref().map_or_else(|| self.root.fd.as_fd(), AsFd::as_fd)
@@ -69,7 +69,7 @@ impl Reach {
     }
 
     /// Walks to the directory that `path` is in.
-    pub(super) fn to<'a>(&'a self, path: &'a Path) -> io::Result<Place<'a>> {
+    pub(super) fn to<'a>(&'a self, path: &'a Path) -> io::Result<ReachedName<'a>> {
         let root = &*self.0;
         let below = path.strip_prefix(&root.path).map_err(io::Error::other)?;
         let (mut above, mut name) = (None::<OwnedFd>, OsStr::from_bytes(b"."));
@@ -84,7 +84,7 @@ impl Reach {
             }
             name = next;
         }
-        Ok(Place { root, above, name })
+        Ok(ReachedName { root, above, name })
     }
 
     /// Opens a directory.

@@ -15,7 +15,7 @@ use crate::base::key::{ArchiveId, Key};
 use crate::gitlab::grant::{Face, Facts};
 use crate::gitlab::route::Class;
 use crate::http::Etag;
-use crate::http::fields::Kept;
+use crate::http::fields::StoredHeaders;
 
 const MAGIC: &[u8; 8] = b"larder\0r";
 const VERSION: u32 = 1;
@@ -57,7 +57,7 @@ pub struct Record {
     /// The entity tag clients get; fixed when the fill began.
     pub etag: Option<Etag>,
     /// The fields clients get.
-    pub kept: Kept,
+    pub kept: StoredHeaders,
     /// The route on which GitLab gave them.
     pub class: Class,
     /// XXH3-128 of each [`CHUNK`], in order; anything where one isn't here.
@@ -75,7 +75,7 @@ struct V1 {
     filled_at: u64,
     facts: Facts,
     etag: Option<Etag>,
-    kept: Kept,
+    kept: StoredHeaders,
     class: u8,
     chunks: Vec<u128>,
     /// Which chunks are present, one bit each; absent: all.
@@ -177,7 +177,7 @@ pub(crate) mod tests {
             facts: Facts { length: Some(length), ..Facts::default() },
             faces: Vec::new(),
             etag: Etag::quoting("e"),
-            kept: Kept::default(),
+            kept: StoredHeaders::default(),
             class: Class::Job,
             chunks: vec![7; chunks_of(length)],
             present: None,

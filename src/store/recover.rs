@@ -50,13 +50,13 @@ pub(super) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
 
 /// How far the pass has come, and what it has found.
 #[derive(Debug, Default)]
-pub(super) struct Pass {
-    stage: Stage,
+pub(super) struct RecoveryPass {
+    stage: RecoveryStage,
     tally: Tally,
 }
 
 #[derive(Debug, Default)]
-enum Stage {
+enum RecoveryStage {
     /// The index is to be read.
     #[default]
     Rows,
@@ -69,24 +69,24 @@ enum Stage {
     Over,
 }
 
-impl Pass {
+impl RecoveryPass {
     /// Goes one step: `false` after the last. Stops early where the store is closing. Blocks for the disk.
     pub(super) fn step(&mut self, shared: &Arc<StoreInner>) -> bool {
         if shared.is_closing() {
-            self.stage = Stage::Over;
+            self.stage = RecoveryStage::Over;
         }
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Over => return false,
-            Stage::Rows => {
+        self.stage = match std::mem::replace(&mut self.stage, RecoveryStage::Over) {
+            RecoveryStage::Over => return false,
+            RecoveryStage::Rows => {
                 load(shared);
                 self.list(shared, 0)
             }
-            Stage::Shard(number, archives) => self.judge(shared, number, archives),
-            Stage::Missing(from) => self.forget_missing(shared, from),
-            Stage::Trim if trim(shared) == STEP => Stage::Trim,
-            Stage::Trim => Stage::Over,
+            RecoveryStage::Shard(number, archives) => self.judge(shared, number, archives),
+            RecoveryStage::Missing(from) => self.forget_missing(shared, from),
+            RecoveryStage::Trim if trim(shared) == STEP => RecoveryStage::Trim,
+            RecoveryStage::Trim => RecoveryStage::Over,
         };
-        if matches!(self.stage, Stage::Over) && !shared.is_closing() {
+        if matches!(self.stage, RecoveryStage::Over) && !shared.is_closing() {
             let archives = shared.shelf.lock().shelf.len();
             self.tally.tell(archives);
         }
@@ -95,20 +95,20 @@ impl Pass {
 
     /// Gives up: what is left to do the next start does.
     pub(super) fn end(&mut self) {
-        self.stage = Stage::Over;
+        self.stage = RecoveryStage::Over;
     }
 
     /// Lists a shard. One that can't be listed has nothing that is known of; what the index says of it may stay.
-    fn list(&mut self, shared: &StoreInner, number: u16) -> Stage {
+    fn list(&mut self, shared: &StoreInner, number: u16) -> RecoveryStage {
         if number == SHARDS {
-            return Stage::Missing(0);
+            return RecoveryStage::Missing(0);
         }
         let path = shared.layout.shard_at(number);
         let archives = shared.layout.list(&path).unwrap_or_else(|error| {
             self.tally.unreadable(&path, &error);
             Archives::new()
         });
-        Stage::Shard(number, archives.into_iter())
+        RecoveryStage::Shard(number, archives.into_iter())
     }
 
     fn judge(
@@ -116,10 +116,10 @@ impl Pass {
         shared: &Arc<StoreInner>,
         number: u16,
         mut archives: <Archives as IntoIterator>::IntoIter,
-    ) -> Stage {
+    ) -> RecoveryStage {
         for ((key, id), found) in archives.by_ref().take(STEP) {
             if shared.is_closing() {
-                return Stage::Over;
+                return RecoveryStage::Over;
             }
             // A name in another shard than its key's is nobody's.
             if layout::shard_of(key) == number {
@@ -127,7 +127,7 @@ impl Pass {
             }
         }
         if archives.len() > 0 {
-            return Stage::Shard(number, archives);
+            return RecoveryStage::Shard(number, archives);
         }
         shared.shelf.lock().unchecked.looked_at(number);
         self.list(shared, number + 1)
@@ -191,21 +191,21 @@ impl Pass {
         shared.discard(key, id);
     }
 
-    fn forget_missing(&mut self, shared: &StoreInner, from: usize) -> Stage {
+    fn forget_missing(&mut self, shared: &StoreInner, from: usize) -> RecoveryStage {
         let some = shared.shelf.lock().shelf.unchecked(from, PLACES);
         let Some(some) = some else {
-            return Stage::Trim;
+            return RecoveryStage::Trim;
         };
         for (key, slot) in some {
             if shared.is_closing() {
-                return Stage::Over;
+                return RecoveryStage::Over;
             }
             if matches!(shared.layout.is_whole(key, slot.id), Ok(false)) {
                 shared.forget(key, slot);
                 self.tally.forgotten += 1;
             }
         }
-        Stage::Missing(from + PLACES)
+        RecoveryStage::Missing(from + PLACES)
     }
 }
 

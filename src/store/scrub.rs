@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use share::Share;
+pub use share::TimeShare;
 
 use super::Store;
 use super::record::BadRecord;
@@ -38,7 +38,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Scrub {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    share: Share,
+    share: TimeShare,
     pass: Pass,
     /// What is left of the present shard: some 4,000 archives where there are a million.
     queue: VecDeque<(Key, ArchiveId)>,
@@ -59,7 +59,7 @@ struct Current {
 
 impl Scrub {
     /// Goes on where the last one on this store stopped. Blocks.
-    pub(crate) fn new(store: Arc<Store>, metrics: Arc<Metrics>, share: Share) -> Self {
+    pub(crate) fn new(store: Arc<Store>, metrics: Arc<Metrics>, share: TimeShare) -> Self {
         let now = store.clock.now().unix_seconds();
         let noted = store.shared.layout.reach().read(&store.shared.layout.scrub()).ok();
         let noted = noted.and_then(|bytes| String::from_utf8(bytes).ok());

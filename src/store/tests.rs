@@ -27,7 +27,7 @@ fn settings(dir: &std::path::Path, max_size: u64) -> Settings {
         max_age: Duration::from_secs(1000),
         instance: None,
         read: ReadMode::Mapped,
-        scrub: Share::NONE,
+        scrub: TimeShare::NONE,
     }
 }
 

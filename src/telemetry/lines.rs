@@ -29,20 +29,20 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The writing end, for any number of threads.
 #[derive(Debug, Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct Lines(Arc<LineQueue>);
 
 /// The thread that writes; dropping it writes what waits.
 #[derive(Debug)]
-pub(super) struct Worker(Arc<Shared>);
+pub(super) struct Worker(Arc<LineQueue>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    waiting: Mutex<Waiting>,
+struct LineQueue {
+    waiting: Mutex<Backlog>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Backlog {
     text: Vec<u8>,
     /// Lines dropped so far.
     lost: u64,
@@ -54,7 +54,7 @@ struct Waiting {
     ended: bool,
 }
 
-impl Waiting {
+impl Backlog {
     fn lose(&mut self, lines: u64) {
         self.lost += lines;
         if let Some(counter) = &self.counter {
@@ -69,8 +69,8 @@ impl Lines {
         output: impl Write + Send + 'static,
         notice: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<(Self, Worker)> {
-        let shared = Arc::new(Shared::default());
-        let theirs = Ending(Arc::clone(&shared));
+        let shared = Arc::new(LineQueue::default());
+        let theirs = WriterDone(Arc::clone(&shared));
         thread::Builder::new()
             .name("larder-log".to_owned())
             .spawn(move || theirs.0.write_to(output, notice))?;
@@ -101,9 +101,9 @@ impl Lines {
 }
 
 /// Says that nothing is written any more, whatever the reason.
-struct Ending(Arc<Shared>);
+struct WriterDone(Arc<LineQueue>);
 
-impl Drop for Ending {
+impl Drop for WriterDone {
     fn drop(&mut self) {
         self.0.waiting.lock().ended = true;
         self.0.changed.notify_all();
@@ -130,7 +130,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-impl Shared {
+impl LineQueue {
     fn write_to(&self, mut output: impl Write, notice: impl Fn(u64) -> String) {
         let (mut text, mut next) = (Vec::new(), Instant::now());
         loop {
@@ -155,7 +155,7 @@ impl Shared {
     /// whether this is the end.
     fn gather(&self, text: &mut Vec<u8>, next: Instant) -> (u64, bool) {
         let mut waiting = self.waiting.lock();
-        let idle = |waiting: &mut Waiting| waiting.text.is_empty() && !waiting.closing;
+        let idle = |waiting: &mut Backlog| waiting.text.is_empty() && !waiting.closing;
         if waiting.lost > waiting.told {
             let left = next.saturating_duration_since(Instant::now());
             self.changed.wait_while_for(&mut waiting, idle, left);

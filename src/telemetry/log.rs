@@ -16,7 +16,7 @@ use super::lines::{Lines, Worker};
 
 /// What the operator decides about log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct LogSettings {
     /// How a line is written.
     pub format: Format,
     /// The least important lines written.
@@ -97,20 +97,20 @@ pub enum Error {
 
 /// Keeps logging alive; dropping it writes what waits, for as long as that is read.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct LogGuard {
     /// Ends when it is dropped.
     _worker: Worker,
-    dial: Dial,
+    dial: LogControl,
 }
 
 /// Changes the level while lines are written, and says where those that aren't are counted.
 #[derive(Debug, Clone)]
-pub struct Dial {
+pub struct LogControl {
     level: reload::Handle<Targets, Registry>,
     lines: Option<Lines>,
 }
 
-impl Dial {
+impl LogControl {
     /// The least important lines written from now on.
     pub(crate) fn set(&self, level: Level) {
         // It fails without a subscriber, and then there is nothing to set.
@@ -125,15 +125,15 @@ impl Dial {
     }
 }
 
-impl Guard {
+impl LogGuard {
     /// What changes the level.
-    pub(crate) fn dial(&self) -> Dial {
+    pub(crate) fn dial(&self) -> LogControl {
         self.dial.clone()
     }
 }
 
 /// Sends the whole process's log lines to standard error until the guard is dropped.
-pub(crate) fn init(settings: Settings) -> Result<Guard, Error> {
+pub(crate) fn init(settings: LogSettings) -> Result<LogGuard, Error> {
     let terminal = io::stderr().is_terminal();
     let json = settings.format.is_json(terminal);
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -141,7 +141,7 @@ pub(crate) fn init(settings: Settings) -> Result<Guard, Error> {
     let (lines, worker) = Lines::start(io::stderr(), notice).map_err(Error::Thread)?;
     let (subscriber, mut dial) = subscriber(json, settings.level, colour, lines.clone());
     dial.lines = Some(lines);
-    let guard = Guard { _worker: worker, dial };
+    let guard = LogGuard { _worker: worker, dial };
     subscriber.try_init().map_err(Error::Taken)?;
     Ok(guard)
 }
@@ -151,12 +151,13 @@ fn subscriber<W>(
     level: Level,
     colour: bool,
     writer: W,
-) -> (Box<dyn Subscriber + Send + Sync>, Dial)
+) -> (Box<dyn Subscriber + Send + Sync>, LogControl)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(targets(level));
-    let (registry, dial) = (tracing_subscriber::registry().with(filter), Dial { level: handle, lines: None });
+    let (registry, dial) =
+        (tracing_subscriber::registry().with(filter), LogControl { level: handle, lines: None });
     let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
     if json {
         let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);

@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
 use super::error;
-use super::request_body::{self, Body, BoxError};
+use super::request_body::{self, BoxError, RequestBody};
 use crate::base::num::to_u64;
 use crate::base::pace::TooSlow;
 
@@ -42,7 +42,7 @@ pub(super) struct ReplayRequest {
 impl ReplayRequest {
     /// Splits a request into one that can be sent and what it can be made of again, for as long as no more than `limit`
     /// bytes of its body have been read; 0: until it is begun.
-    pub(super) fn of(request: Request<Body>, limit: usize) -> (Request<Body>, Self) {
+    pub(super) fn of(request: Request<RequestBody>, limit: usize) -> (Request<RequestBody>, Self) {
         let (parts, body) = request.into_parts();
         let mut copy = Self {
             method: parts.method.clone(),
@@ -55,11 +55,24 @@ impl ReplayRequest {
         if body.is_end_stream() {
             return (Request::from_parts(parts, body), copy);
         }
-        let kept =
-            Kept { rest: body, read: VecDeque::new(), bytes: 0, limit, attempt: 0, lost: false, slow: false };
+        let kept = ReplayBuffer {
+            rest: body,
+            read: VecDeque::new(),
+            bytes: 0,
+            limit,
+            attempt: 0,
+            lost: false,
+            slow: false,
+        };
         let kept = Arc::new(Mutex::new(kept));
         copy.body = Some(Keeping(Arc::clone(&kept)));
-        (Request::from_parts(parts, Reader { kept, ahead: VecDeque::new(), attempt: 0 }.boxed_unsync()), copy)
+        (
+            Request::from_parts(
+                parts,
+                ReplayBody { kept, ahead: VecDeque::new(), attempt: 0 }.boxed_unsync(),
+            ),
+            copy,
+        )
     }
 
     /// Whether it changes nothing, and all of it is here.
@@ -74,7 +87,7 @@ impl ReplayRequest {
     }
 
     /// The request again; `None` if its body isn't all here any more.
-    pub(super) fn request(self) -> Option<Request<Body>> {
+    pub(super) fn request(self) -> Option<Request<RequestBody>> {
         let body = match self.body {
             Some(keeping) => keeping.again()?,
             None => request_body::empty(),
@@ -91,9 +104,9 @@ impl ReplayRequest {
 
 /// A body, and what has been read of it.
 #[derive(Debug)]
-struct Kept {
-    rest: Body,
-    read: VecDeque<Piece>,
+struct ReplayBuffer {
+    rest: RequestBody,
+    read: VecDeque<ReadFrame>,
     bytes: usize,
     limit: usize,
     /// Whose turn it is to read: of the first attempt, or the second.
@@ -103,11 +116,11 @@ struct Kept {
     slow: bool,
 }
 
-impl Kept {
+impl ReplayBuffer {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let piece = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) if self.bytes < self.limit => Piece::Data(data.clone()),
-            (_, Some(trailers)) if self.limit > 0 => Piece::Trailers(trailers.clone()),
+            (Some(data), _) if self.bytes < self.limit => ReadFrame::Data(data.clone()),
+            (_, Some(trailers)) if self.limit > 0 => ReadFrame::Trailers(trailers.clone()),
             _ => return self.forget(),
         };
         self.bytes = self.bytes.saturating_add(piece.length());
@@ -123,12 +136,12 @@ impl Kept {
 }
 
 #[derive(Debug, Clone)]
-enum Piece {
+enum ReadFrame {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
-impl Piece {
+impl ReadFrame {
     fn length(&self) -> usize {
         if let Self::Data(data) = self { data.len() } else { 0 }
     }
@@ -143,10 +156,10 @@ impl Piece {
 
 /// Has what is read be kept; once it is gone there is no other attempt, and nothing is.
 #[derive(Debug)]
-struct Keeping(Arc<Mutex<Kept>>);
+struct Keeping(Arc<Mutex<ReplayBuffer>>);
 
 impl Keeping {
-    fn again(&self) -> Option<Body> {
+    fn again(&self) -> Option<RequestBody> {
         let mut kept = self.0.lock();
         if kept.lost {
             return None;
@@ -154,7 +167,7 @@ impl Keeping {
         kept.attempt = 1;
         let ahead = std::mem::take(&mut kept.read);
         kept.forget();
-        Some(Reader { kept: Arc::clone(&self.0), ahead, attempt: 1 }.boxed_unsync())
+        Some(ReplayBody { kept: Arc::clone(&self.0), ahead, attempt: 1 }.boxed_unsync())
     }
 }
 
@@ -166,13 +179,13 @@ impl Drop for Keeping {
 
 /// The body as one attempt reads it.
 #[derive(Debug)]
-struct Reader {
-    kept: Arc<Mutex<Kept>>,
-    ahead: VecDeque<Piece>,
+struct ReplayBody {
+    kept: Arc<Mutex<ReplayBuffer>>,
+    ahead: VecDeque<ReadFrame>,
     attempt: u8,
 }
 
-impl HttpBody for Reader {
+impl HttpBody for ReplayBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -207,7 +220,7 @@ impl HttpBody for Reader {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.iter().map(Piece::length).fold(0, usize::saturating_add);
+        let ahead = self.ahead.iter().map(ReadFrame::length).fold(0, usize::saturating_add);
         match self.kept.lock().rest.size_hint().exact() {
             Some(rest) => SizeHint::with_exact(rest.saturating_add(to_u64(ahead))),
             None => SizeHint::new(),
@@ -234,7 +247,7 @@ mod tests {
         }
     }
 
-    fn request(lengths: &[usize]) -> Request<Body> {
+    fn request(lengths: &[usize]) -> Request<RequestBody> {
         let filled = |(at, length): (usize, &usize)| {
             Ok(Frame::data(Bytes::from(vec![u8::try_from(at).unwrap(); *length])))
         };
@@ -248,7 +261,7 @@ mod tests {
         request
     }
 
-    async fn read(request: Request<Body>) -> (Vec<u8>, bool) {
+    async fn read(request: Request<RequestBody>) -> (Vec<u8>, bool) {
         let whole = request.into_body().collect().await.unwrap();
         let trailers = whole.trailers().is_some();
         (whole.to_bytes().to_vec(), trailers)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 
-use super::connect::Known;
+use super::connect::StreamInfo;
 use crate::base::clock::{Clock, Moment};
 
 /// Connections that are remembered before those that are gone are looked for.
@@ -15,12 +15,12 @@ const LOOK_AT: usize = 256;
 
 /// How long a connection takes further requests.
 #[derive(Debug, Clone)]
-pub(super) struct Life {
+pub(super) struct ReuseLimits {
     pub(super) clock: Clock,
     pub(super) longest: Duration,
 }
 
-impl Life {
+impl ReuseLimits {
     /// Whether one that was made then has had it.
     pub(super) fn is_over(&self, made: Moment) -> bool {
         self.clock.now().since(made) >= self.longest
@@ -31,7 +31,7 @@ impl Life {
 struct Made {
     at: Moment,
     connection: CaptureConnection,
-    known: Known,
+    known: StreamInfo,
 }
 
 impl Made {
@@ -46,23 +46,23 @@ impl Made {
 /// The connections of one pool, in the order in which they were made: those that are open, and up to as many again.
 #[derive(Debug)]
 pub(super) struct Ages {
-    life: Life,
-    state: Mutex<State>,
+    life: ReuseLimits,
+    state: Mutex<AgesState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct AgesState {
     made: VecDeque<Made>,
     look_at: usize,
 }
 
 impl Ages {
-    pub(super) fn new(life: Life) -> Self {
-        Self { life, state: Mutex::new(State { made: VecDeque::new(), look_at: LOOK_AT }) }
+    pub(super) fn new(life: ReuseLimits) -> Self {
+        Self { life, state: Mutex::new(AgesState { made: VecDeque::new(), look_at: LOOK_AT }) }
     }
 
     /// One was made just now.
-    pub(super) fn note(&self, connection: CaptureConnection, known: Known) {
+    pub(super) fn note(&self, connection: CaptureConnection, known: StreamInfo) {
         let at = self.life.clock.now();
         let mut state = self.state.lock();
         if state.made.len() >= state.look_at {

@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::error::{Error, Kind};
+use super::error::{Error, FailureKind};
 use super::expect::Permission;
 use super::limit::Place;
 use super::session::Stream;
@@ -74,13 +74,13 @@ impl HttpBody for Fetched {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(self.poll_silence(cx));
-                return Poll::Ready(Some(Err(Error::from_kind(Kind::ReadTimeout))));
+                return Poll::Ready(Some(Err(Error::from_kind(FailureKind::ReadTimeout))));
             }
         };
         let frame = frame.map(|frame| frame.map_err(|error| Error::classify(error, false)));
         // hyper takes a stream that is reset without an error (RFC 9113, 8.1) for one that has ended.
         let cut = frame.is_none() && self.stream.is_some() && !self.inner.is_end_stream();
-        let frame = if cut { Some(Err(Error::from_kind(Kind::Terminated))) } else { frame };
+        let frame = if cut { Some(Err(Error::from_kind(FailureKind::Terminated))) } else { frame };
         if !matches!(frame, Some(Ok(_))) {
             (self.place, self.stream) = (None, None);
         }

@@ -13,17 +13,17 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::again::{self, ReplayRequest};
-use super::ages::{Ages, Life};
+use super::ages::{Ages, ReuseLimits};
 use super::body::Fetched;
-use super::connect::{Dial, Known};
+use super::connect::{Dial, StreamInfo};
 use super::egress::Egress;
-use super::error::{Error, Kind};
+use super::error::{Error, FailureKind};
 use super::failure::{Again, Failure};
 use super::pieces;
-use super::request_body::Body;
-use super::resolve::{Guard, Resolver};
+use super::request_body::RequestBody;
+use super::resolve::{AddressGuard, Resolver};
 use super::session::Stream;
-use super::shared::Shared;
+use super::shared::SharedConns;
 use super::spoken::Speak;
 use super::timely::Timely;
 use super::way::Sharing;
@@ -39,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(50);
 /// Idle connections kept; as many as GitLab's front needs to see at a steady load, a few MiB.
 const MAX_IDLE: usize = 128;
 
-type Inner<C> = legacy::Client<C, Body>;
+type Inner<C> = legacy::Client<C, RequestBody>;
 type Connector = Timely;
 
 /// Largest head of an answer, and most fields in it: several times what any GitLab was seen to send (pages with hundreds of
@@ -54,7 +54,7 @@ pub(super) struct Client {
     /// For what is sent once more: a connection of its own can't have been closed already.
     fresh: Inner<Speak<Connector>>,
     /// For what shares connections, if anything does.
-    shared: Option<(Sharing, Shared)>,
+    shared: Option<(Sharing, SharedConns)>,
     ages: Ages,
     retries: Counter,
 }
@@ -75,7 +75,7 @@ pub(super) struct Manner {
     /// The way out.
     pub(super) egress: Egress,
     /// How long connections are kept.
-    pub(super) life: Life,
+    pub(super) life: ReuseLimits,
 }
 
 impl Client {
@@ -86,7 +86,7 @@ impl Client {
         manner: Manner,
         retries: Counter,
     ) -> Self {
-        let guard = manner.guarded.then(|| Guard::new(connect_timeout));
+        let guard = manner.guarded.then(|| AddressGuard::new(connect_timeout));
         let tcp = |guard| {
             let mut tcp = HttpConnector::new_with_resolver(Resolver { guard });
             tcp.enforce_http(false);
@@ -102,7 +102,7 @@ impl Client {
         let ages = Ages::new(life.clone());
         let shared = manner.sharing.map(|sharing| {
             let (prior, window) = (manner.prior, manner.window);
-            (sharing, Shared::new(dial, tls, prior, window, (connect_timeout, life)))
+            (sharing, SharedConns::new(dial, tls, prior, window, (connect_timeout, life)))
         });
         let builder = |idle| {
             let mut builder = legacy::Client::builder(TokioExecutor::new());
@@ -136,7 +136,7 @@ impl Client {
     /// [another attempt](super::again) included, then allows its body to pause for `silence`.
     pub(super) async fn send(
         &self,
-        request: Request<Body>,
+        request: Request<RequestBody>,
         deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Fetched>, Error> {
@@ -150,7 +150,7 @@ impl Client {
             Ok(response) => return Ok(response),
             Err(failure) => failure,
         };
-        if copy.was_slow() && failure.error.kind() == Kind::ClientGone {
+        if copy.was_slow() && failure.error.kind() == FailureKind::ClientGone {
             return Err(Error::client_gone(TooSlow));
         }
         let allowed = match failure.again {
@@ -168,8 +168,8 @@ impl Client {
     /// Over a connection that is there, if there is one.
     async fn first(
         &self,
-        shared: Option<&Shared>,
-        request: Request<Body>,
+        shared: Option<&SharedConns>,
+        request: Request<RequestBody>,
         deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Fetched>, Failure> {
@@ -188,8 +188,8 @@ impl Client {
     /// Over one that is newer than the first attempt's.
     async fn second(
         &self,
-        shared: Option<(&Shared, u64)>,
-        request: Request<Body>,
+        shared: Option<(&SharedConns, u64)>,
+        request: Request<RequestBody>,
         deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Fetched>, Error> {
@@ -204,7 +204,7 @@ impl Client {
     async fn alone<C>(
         &self,
         client: &Inner<C>,
-        request: Request<Body>,
+        request: Request<RequestBody>,
         deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Fetched>, Failure>
@@ -222,24 +222,24 @@ impl Client {
         };
         match answer {
             Ok(Ok(mut response)) => {
-                if let Some(known) = Known::of(response.extensions_mut()) {
+                if let Some(known) = StreamInfo::of(response.extensions_mut()) {
                     known.mark_used();
                 }
                 // Such a body would go on, or be stored, without the coding's name.
                 if !hop::is_plainly_coded(response.headers()) {
-                    return Err(Failure::from(Error::from_kind(Kind::Coding)));
+                    return Err(Failure::from(Error::from_kind(FailureKind::Coding)));
                 }
                 Ok(response.map(|inner| Fetched::new(inner, silence)))
             }
             Ok(Err(error)) => Err(Failure::alone(error)),
-            Err(_) => Err(Failure::from(Error::from_kind(Kind::ReadTimeout))),
+            Err(_) => Err(Failure::from(Error::from_kind(FailureKind::ReadTimeout))),
         }
     }
 
     async fn over(
         &self,
         stream: Stream,
-        mut request: Request<Body>,
+        mut request: Request<RequestBody>,
         deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Fetched>, Failure> {
@@ -257,7 +257,7 @@ impl Client {
             Err(_) => {
                 // Slow, or dead: the next request had better not wait to learn which.
                 stream.retire();
-                Err(Failure::from(Error::from_kind(Kind::ReadTimeout)))
+                Err(Failure::from(Error::from_kind(FailureKind::ReadTimeout)))
             }
         }
     }
@@ -271,7 +271,7 @@ impl Client {
         if let Some(connected) = &*connection.wait_for_connection_metadata().await {
             connected.get_extras(&mut extensions);
         }
-        match Known::of(&mut extensions) {
+        match StreamInfo::of(&mut extensions) {
             Some(known) => {
                 if known.take() {
                     self.ages.note(connection.clone(), known.clone());
@@ -288,7 +288,7 @@ impl Client {
     /// now.
     pub(super) async fn send_anew(
         &self,
-        request: Request<Body>,
+        request: Request<RequestBody>,
         deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Fetched>, Error> {
@@ -314,12 +314,12 @@ async fn in_time<T>(
     deadline: Instant,
     connecting: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let late = |_| Err(Error::from_kind(Kind::ConnectTimeout));
+    let late = |_| Err(Error::from_kind(FailureKind::ConnectTimeout));
     tokio::time::timeout_at(deadline, connecting).await.unwrap_or_else(late)
 }
 
 /// Whether a request's target can only be spoken over a connection of its own.
-fn is_marked(request: &Request<Body>) -> bool {
+fn is_marked(request: &Request<RequestBody>) -> bool {
     target::is_marked(request.uri().path_and_query().map_or("", PathAndQuery::as_str))
 }
 

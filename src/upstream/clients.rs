@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
 
-use super::ages::Life;
+use super::ages::ReuseLimits;
 use super::client::{Client, Manner};
 use super::egress::Egress;
 use super::{Http2, Settings, SetupError, tls};
@@ -56,7 +56,7 @@ impl Clients {
     ) -> Self {
         let client = |tls, guarded, (buffer, window), sharing| {
             let prior = settings.http2 == Http2::PriorKnowledge;
-            let life = Life { clock: clock.clone(), longest: settings.max_connection_age };
+            let life = ReuseLimits { clock: clock.clone(), longest: settings.max_connection_age };
             let manner = Manner { guarded, buffer, sharing, prior, window, egress: egress.clone(), life };
             Client::new(tls, settings.connect_timeout, manner, retries.clone())
         };

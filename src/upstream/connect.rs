@@ -21,21 +21,21 @@ use tower_service::Service;
 
 use super::egress::{self, Egress, Via};
 use super::request_body::BoxError;
-use super::resolve::{self, Guard, Resolver};
+use super::resolve::{self, AddressGuard, Resolver};
 
 /// What is known of a connection beside its stream: whether an answer has come over it, and whether it is gone.
 #[derive(Debug, Clone)]
-pub(super) struct Known(Arc<State>);
+pub(super) struct StreamInfo(Arc<ConnFlags>);
 
 #[derive(Debug)]
-struct State {
+struct ConnFlags {
     taken: AtomicBool,
     used: AtomicBool,
     /// Its other side goes with the stream.
     open: watch::Receiver<()>,
 }
 
-impl Known {
+impl StreamInfo {
     /// Of the connection that an answer's or an error's extensions belong to.
     pub(super) fn of(extensions: &mut Extensions) -> Option<Self> {
         extensions.remove()
@@ -80,7 +80,7 @@ pub(super) struct Dial {
     /// To the proxy, whose name the operator gave and nobody else.
     unguarded: HttpConnector<Resolver>,
     egress: Egress,
-    guard: Option<Guard>,
+    guard: Option<AddressGuard>,
     /// Bytes that are read at once, at the most: hyper's own bound is that of a head.
     most: u64,
 }
@@ -90,7 +90,7 @@ impl Dial {
         direct: HttpConnector<Resolver>,
         unguarded: HttpConnector<Resolver>,
         egress: Egress,
-        guard: Option<Guard>,
+        guard: Option<AddressGuard>,
         most: u64,
     ) -> Self {
         Self { direct, unguarded, egress, guard, most }
@@ -98,9 +98,9 @@ impl Dial {
 }
 
 impl Service<Uri> for Dial {
-    type Response = Line;
+    type Response = TrackedStream;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<TrackedStream, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.direct.poll_ready(cx).map_err(Into::into)
@@ -112,7 +112,7 @@ impl Service<Uri> for Dial {
         }
         let Some(Via { proxy, credentials }) = self.egress.of(&to) else {
             let (dialling, most) = (self.direct.call(to), self.most);
-            return Box::pin(async move { Ok(Line::new(dialling.await?, most)) });
+            return Box::pin(async move { Ok(TrackedStream::new(dialling.await?, most)) });
         };
         let mut tunnel = Tunnel::new(proxy, self.unguarded.clone());
         if let Some(credentials) = credentials {
@@ -124,7 +124,7 @@ impl Service<Uri> for Dial {
             if let Some(guard) = guard {
                 guard.look_up(&to).await?;
             }
-            Ok(Line::new(tunnelling.await?, most))
+            Ok(TrackedStream::new(tunnelling.await?, most))
         })
     }
 }
@@ -135,20 +135,23 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// A connection, marked once it is used.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct TrackedStream {
     stream: TokioIo<Sipped>,
-    known: Known,
+    known: StreamInfo,
     _open: watch::Sender<()>,
     /// It has been reset; what is written goes nowhere, until then.
     reset: Option<Instant>,
 }
 
-impl Line {
+impl TrackedStream {
     fn new(stream: TokioIo<TcpStream>, most: u64) -> Self {
         let stream = TokioIo::new(Sipped { stream: stream.into_inner(), most });
         let (sender, open) = watch::channel(());
-        let known =
-            Known(Arc::new(State { taken: AtomicBool::new(false), used: AtomicBool::new(false), open }));
+        let known = StreamInfo(Arc::new(ConnFlags {
+            taken: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            open,
+        }));
         Self { stream, known, _open: sender, reset: None }
     }
 
@@ -212,13 +215,13 @@ fn is_reset(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
-impl Connection for Line {
+impl Connection for TrackedStream {
     fn connected(&self) -> Connected {
         self.stream.inner().stream.connected().extra(self.known.clone())
     }
 }
 
-impl Read for Line {
+impl Read for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -228,7 +231,7 @@ impl Read for Line {
     }
 }
 
-impl Write for Line {
+impl Write for TrackedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         Poll::Ready(self.taken(bytes.len(), written))
@@ -266,10 +269,10 @@ mod tests {
     async fn a_connection_is_known_to_be_gone_once_it_is() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let line = Line::new(TokioIo::new(stream), 1);
+        let line = TrackedStream::new(TokioIo::new(stream), 1);
         let mut extensions = Extensions::new();
         line.connected().get_extras(&mut extensions);
-        let known = Known::of(&mut extensions).unwrap();
+        let known = StreamInfo::of(&mut extensions).unwrap();
         let mut gone = std::pin::pin!(known.is_gone());
         tokio::select! {
             biased;

@@ -9,7 +9,7 @@ use super::resolve::Unresolved;
 
 /// What went wrong, in the words of RFC 9209, 2.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// The name doesn't resolve.
     Dns,
     /// Nobody listens.
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
     ClientGone,
 }
 
-impl Kind {
+impl FailureKind {
     /// The error type of `Proxy-Status`, which is also its name in logs and metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -93,33 +93,33 @@ impl Kind {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", kind.for_client())]
 pub(crate) struct Error {
-    kind: Kind,
+    kind: FailureKind,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    pub(super) const fn from_kind(kind: Kind) -> Self {
+    pub(super) const fn from_kind(kind: FailureKind) -> Self {
         Self { kind, source: None }
     }
 
     /// What was found out a moment ago.
-    pub(crate) const fn known(kind: Kind) -> Self {
+    pub(crate) const fn known(kind: FailureKind) -> Self {
         Self::from_kind(kind)
     }
 
     /// A question whose answer never came, for a reason of our own.
     pub(crate) const fn unanswered() -> Self {
-        Self::from_kind(Kind::Terminated)
+        Self::from_kind(FailureKind::Terminated)
     }
 
     /// It isn't this client's turn, and won't be soon.
     pub(crate) const fn no_turn() -> Self {
-        Self::from_kind(Kind::QueueTimeout)
+        Self::from_kind(FailureKind::QueueTimeout)
     }
 
     /// A change of protocol that nobody asked for.
     pub(crate) const fn unasked_upgrade() -> Self {
-        Self::from_kind(Kind::Protocol)
+        Self::from_kind(FailureKind::Protocol)
     }
 
     /// Reads the chain of an error of the HTTP client's.
@@ -133,7 +133,7 @@ impl Error {
     }
 
     /// What went wrong.
-    pub(crate) const fn kind(&self) -> Kind {
+    pub(crate) const fn kind(&self) -> FailureKind {
         self.kind
     }
 
@@ -151,7 +151,7 @@ impl Error {
 
     /// The client gave its request up, for this reason.
     pub(super) fn client_gone(reason: impl StdError + Send + Sync + 'static) -> Self {
-        Self { kind: Kind::ClientGone, source: Some(Box::new(reason)) }
+        Self { kind: FailureKind::ClientGone, source: Some(Box::new(reason)) }
     }
 
     /// The whole chain, for the log.
@@ -184,9 +184,9 @@ pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static
     None
 }
 
-fn kind_of(error: &(dyn StdError + 'static), connecting: bool) -> Kind {
+fn kind_of(error: &(dyn StdError + 'static), connecting: bool) -> FailureKind {
     let mut link = Some(error);
-    let mut kind = if connecting { Kind::Unavailable } else { Kind::Terminated };
+    let mut kind = if connecting { FailureKind::Unavailable } else { FailureKind::Terminated };
     while let Some(error) = link {
         if let Some(found) = one_link(error, connecting) {
             kind = found;
@@ -205,28 +205,28 @@ fn deeper<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 }
 
 /// What one error of a chain says by itself; deeper ones know better.
-fn one_link(error: &(dyn StdError + 'static), connecting: bool) -> Option<Kind> {
+fn one_link(error: &(dyn StdError + 'static), connecting: bool) -> Option<FailureKind> {
     if error.is::<Unresolved>() {
-        return Some(Kind::Dns);
+        return Some(FailureKind::Dns);
     }
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return if error.is_parse() {
-            Some(Kind::Protocol)
+            Some(FailureKind::Protocol)
         } else if error.is_user() || error.is_body_write_aborted() {
-            Some(Kind::ClientGone)
+            Some(FailureKind::ClientGone)
         } else if error.is_timeout() {
             // A ping that wasn't answered.
-            Some(Kind::ReadTimeout)
+            Some(FailureKind::ReadTimeout)
         } else {
             None
         };
     }
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return if error.is_library() {
-            Some(Kind::Protocol)
+            Some(FailureKind::Protocol)
         } else if error.is_reset() && !error.is_remote() {
             // We reset the stream ourselves: the request's body broke off.
-            Some(Kind::ClientGone)
+            Some(FailureKind::ClientGone)
         } else {
             None
         };
@@ -234,11 +234,11 @@ fn one_link(error: &(dyn StdError + 'static), connecting: bool) -> Option<Kind> 
     let error = error.downcast_ref::<io::Error>()?;
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
-        return Some(if certificate { Kind::TlsCertificate } else { Kind::TlsProtocol });
+        return Some(if certificate { FailureKind::TlsCertificate } else { FailureKind::TlsProtocol });
     }
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Some(Kind::Refused),
-        io::ErrorKind::TimedOut if connecting => Some(Kind::ConnectTimeout),
+        io::ErrorKind::ConnectionRefused => Some(FailureKind::Refused),
+        io::ErrorKind::TimedOut if connecting => Some(FailureKind::ConnectTimeout),
         _ => None,
     }
 }
@@ -252,17 +252,17 @@ mod tests {
         let io = |kind: io::ErrorKind| io::Error::from(kind);
         let tls = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
         for (error, connecting, kind) in [
-            (io(io::ErrorKind::ConnectionRefused), true, Kind::Refused),
-            (io(io::ErrorKind::TimedOut), true, Kind::ConnectTimeout),
-            (io(io::ErrorKind::NetworkUnreachable), true, Kind::Unavailable),
-            (io(io::ErrorKind::ConnectionReset), false, Kind::Terminated),
+            (io(io::ErrorKind::ConnectionRefused), true, FailureKind::Refused),
+            (io(io::ErrorKind::TimedOut), true, FailureKind::ConnectTimeout),
+            (io(io::ErrorKind::NetworkUnreachable), true, FailureKind::Unavailable),
+            (io(io::ErrorKind::ConnectionReset), false, FailureKind::Terminated),
             (
                 tls(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)),
                 true,
-                Kind::TlsCertificate,
+                FailureKind::TlsCertificate,
             ),
-            (tls(rustls::Error::DecryptError), true, Kind::TlsProtocol),
-            (io::Error::other(Unresolved::from(io(io::ErrorKind::NotFound))), true, Kind::Dns),
+            (tls(rustls::Error::DecryptError), true, FailureKind::TlsProtocol),
+            (io::Error::other(Unresolved::from(io(io::ErrorKind::NotFound))), true, FailureKind::Dns),
         ] {
             let wrapped = io::Error::other(error);
             assert_eq!(Error::classify(wrapped, connecting).kind(), kind);
@@ -272,18 +272,18 @@ mod tests {
     #[test]
     fn names_are_distinct_and_statuses_are_a_gateways() {
         let all = [
-            Kind::Dns,
-            Kind::Refused,
-            Kind::ConnectTimeout,
-            Kind::Unavailable,
-            Kind::TlsCertificate,
-            Kind::TlsProtocol,
-            Kind::Terminated,
-            Kind::ReadTimeout,
-            Kind::QueueTimeout,
-            Kind::Protocol,
-            Kind::Coding,
-            Kind::ClientGone,
+            FailureKind::Dns,
+            FailureKind::Refused,
+            FailureKind::ConnectTimeout,
+            FailureKind::Unavailable,
+            FailureKind::TlsCertificate,
+            FailureKind::TlsProtocol,
+            FailureKind::Terminated,
+            FailureKind::ReadTimeout,
+            FailureKind::QueueTimeout,
+            FailureKind::Protocol,
+            FailureKind::Coding,
+            FailureKind::ClientGone,
         ];
         let names: std::collections::HashSet<_> = all.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), all.len());

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::request_body::{Body, BoxError};
+use super::request_body::{BoxError, RequestBody};
 
 /// How long GitLab may take to say 100 or to answer. Many of the fronts that it stands behind never say it, and nobody is to
 /// wait for ever then (RFC 9110, 10.1.1): curl and Go's clients wait for a second themselves.
@@ -36,7 +36,7 @@ impl Permission {
 /// Where a request expects 100, holds its body back until it comes, or [`PATIENCE`] is over. What is returned is kept until
 /// the answer's body has ended. A client of HTTP/2 can't be told 100 by hyper, which otherwise says it where a body is
 /// asked for; it sends when it likes, and what it sends goes on.
-pub(super) fn hold(request: Request<Body>) -> (Request<Body>, Option<Permission>) {
+pub(super) fn hold(request: Request<RequestBody>) -> (Request<RequestBody>, Option<Permission>) {
     let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if request.version() == Version::HTTP_2
         || request.body().is_end_stream()
@@ -46,7 +46,7 @@ pub(super) fn hold(request: Request<Body>) -> (Request<Body>, Option<Permission>
     }
     let (send, go) = oneshot::channel();
     let permission = Permission(Arc::new(Mutex::new(Some(send))));
-    let mut request = request.map(|inner| Held { inner, wait: Some(Wait::new(go)) }.boxed_unsync());
+    let mut request = request.map(|inner| HeldBody { inner, wait: Some(Wait::new(go)) }.boxed_unsync());
     let given = permission.clone();
     hyper::ext::on_informational(&mut request, move |answer| {
         if answer.status() == StatusCode::CONTINUE {
@@ -78,12 +78,12 @@ impl Wait {
 
 /// A body that isn't begun before it may.
 #[derive(Debug)]
-struct Held {
-    inner: Body,
+struct HeldBody {
+    inner: RequestBody,
     wait: Option<Wait>,
 }
 
-impl HttpBody for Held {
+impl HttpBody for HeldBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn upload(version: Version) -> Request<Body> {
+    fn upload(version: Version) -> Request<RequestBody> {
         let body = Full::new(Bytes::from_static(b"abc")).map_err(|never| match never {}).boxed_unsync();
         Request::put("/x").version(version).header(header::EXPECT, "100-Continue").body(body).unwrap()
     }

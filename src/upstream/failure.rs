@@ -7,8 +7,8 @@ use h2::Reason;
 use http::Extensions;
 use hyper_util::client::legacy;
 
-use super::connect::Known;
-use super::error::{self, Error, Kind};
+use super::connect::StreamInfo;
+use super::error::{self, Error, FailureKind};
 use super::session::Stream;
 
 /// Whether there may be another attempt.
@@ -40,7 +40,7 @@ impl From<Error> for Failure {
 impl Failure {
     /// A request that never reached its connection.
     pub(super) fn lost() -> Self {
-        Self { again: Again::Unprocessed, ..Self::from(Error::from_kind(Kind::Terminated)) }
+        Self { again: Again::Unprocessed, ..Self::from(Error::from_kind(FailureKind::Terminated)) }
     }
 
     /// On a connection of its own.
@@ -53,11 +53,11 @@ impl Failure {
         if let Some(connected) = error.connect_info() {
             connected.get_extras(&mut extensions);
         }
-        let reused = Known::of(&mut extensions).is_some_and(|known| known.is_used());
+        let reused = StreamInfo::of(&mut extensions).is_some_and(|known| known.is_used());
         let error = Error::classify(error, connecting);
         let again = if unwritten {
             Again::Unprocessed
-        } else if reused && error.kind() == Kind::Terminated {
+        } else if reused && error.kind() == FailureKind::Terminated {
             Again::IfSafe
         } else {
             Again::Never

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::error::{Error, Kind};
+use super::error::{Error, FailureKind};
 use super::turns::{Entered, Turns};
 use crate::base::household::Household;
 
@@ -26,13 +26,13 @@ impl Lane {
 
     /// A place for a client's request. Whoever doesn't fit in the line hears so at once.
     pub(super) async fn enter(self: &Arc<Self>, who: Household) -> Result<Place, Error> {
-        let full = || Error::from_kind(Kind::QueueTimeout);
+        let full = || Error::from_kind(FailureKind::QueueTimeout);
         let (tell, told) = oneshot::channel();
         let entered = self.turns.lock().enter(who, || tell);
         let _waiting = match entered {
             Entered::Place => return Ok(self.place(who)),
             Entered::Full => return Err(full()),
-            Entered::Waits(ticket) => Waiting { lane: self, who, ticket },
+            Entered::Waits(ticket) => QueueTicket { lane: self, who, ticket },
         };
         let place = tokio::time::timeout(self.patience, told).await;
         place.ok().and_then(Result::ok).ok_or_else(full)
@@ -83,13 +83,13 @@ impl Drop for Place {
 }
 
 /// A number in the line.
-struct Waiting<'a> {
+struct QueueTicket<'a> {
     lane: &'a Arc<Lane>,
     who: Household,
     ticket: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
         self.lane.settle(|turns| turns.cancel(self.who, self.ticket));
     }
@@ -116,7 +116,7 @@ mod tests {
         let first = lane.enter(who(1)).await.unwrap();
         let mut second = Box::pin(lane.enter(who(1)));
         assert!(once(&mut second).await.is_none(), "it waits");
-        assert_eq!(lane.enter(who(2)).await.unwrap_err().kind(), Kind::QueueTimeout);
+        assert_eq!(lane.enter(who(2)).await.unwrap_err().kind(), FailureKind::QueueTimeout);
         drop(first);
         // The place is the waiting one's, whoever comes now.
         assert!(!matches!(once(&mut Box::pin(lane.enter(who(1)))).await, Some(Ok(_))));
@@ -149,7 +149,7 @@ mod tests {
     async fn nobody_waits_for_longer_than_said() {
         let lane = Lane::new(1, 1, Duration::ZERO);
         let _first = lane.enter(who(1)).await.unwrap();
-        assert_eq!(lane.enter(who(2)).await.unwrap_err().kind(), Kind::QueueTimeout);
+        assert_eq!(lane.enter(who(2)).await.unwrap_err().kind(), FailureKind::QueueTimeout);
     }
 
     /// What a future comes to if it is asked once.

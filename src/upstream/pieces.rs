@@ -11,14 +11,14 @@ use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use super::request_body::{Body, BoxError};
+use super::request_body::{BoxError, RequestBody};
 use crate::base::num::to_u64;
 
 /// Longest piece: 16 of them are 128 KiB.
 const LONGEST: usize = 8 << 10;
 
 /// Has a request's body come in pieces.
-pub(super) fn cut(request: Request<Body>) -> Request<Body> {
+pub(super) fn cut(request: Request<RequestBody>) -> Request<RequestBody> {
     if request.body().size_hint().upper().is_some_and(|size| size <= to_u64(LONGEST)) {
         return request;
     }
@@ -27,7 +27,7 @@ pub(super) fn cut(request: Request<Body>) -> Request<Body> {
 
 #[derive(Debug)]
 struct Pieces {
-    inner: Body,
+    inner: RequestBody,
     /// What is left of a longer piece.
     rest: Bytes,
 }

@@ -10,9 +10,9 @@ use http_body_util::{BodyExt, Empty};
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A request's body on its way to GitLab.
-pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// No body.
-pub(super) fn empty() -> Body {
+pub(super) fn empty() -> RequestBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }

@@ -19,11 +19,11 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// Keeps connections from special addresses: a host in a redirect is not ours to trust.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Guard {
+pub(super) struct AddressGuard {
     wait: Duration,
 }
 
-impl Guard {
+impl AddressGuard {
     /// One whose look-ups take no longer than a connection may.
     pub(super) fn new(connect_timeout: Duration) -> Self {
         Self { wait: connect_timeout.min(SECOND_LOOK) }
@@ -62,7 +62,7 @@ pub(super) fn forbidden() -> io::Error {
 /// The system's resolver. Where there is a guard, special addresses of a name aren't found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resolver {
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Option<AddressGuard>,
 }
 
 impl Service<Name> for Resolver {
@@ -89,15 +89,15 @@ mod tests {
     use hyper_util::client::legacy::connect::HttpConnector;
 
     use super::*;
-    use crate::upstream::{Error, Kind};
+    use crate::upstream::{Error, FailureKind};
 
-    async fn resolved(name: &str, guard: Option<Guard>) -> Option<Vec<SocketAddr>> {
+    async fn resolved(name: &str, guard: Option<AddressGuard>) -> Option<Vec<SocketAddr>> {
         Resolver { guard }.call(name.parse().unwrap()).await.ok().map(Iterator::collect)
     }
 
     #[tokio::test]
     async fn what_a_name_leads_to_is_judged_as_addresses_are() {
-        let guard = Some(Guard::new(Duration::from_secs(1)));
+        let guard = Some(AddressGuard::new(Duration::from_secs(1)));
         // The system's resolver reads numbers without asking anybody.
         for (name, special) in
             [("127.0.0.1", false), ("127.1", false), ("169.254.169.254", true), ("0xa9fea9fe", true)]
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_only_the_proxy_knows_is_the_proxys_to_decide() {
-        let guard = Guard::new(Duration::from_secs(1));
+        let guard = AddressGuard::new(Duration::from_secs(1));
         for (to, refused) in
             [("http://localhost/x", false), ("http://store.invalid/x", false), ("http://10.0.0.1/x", false)]
         {
@@ -129,13 +129,16 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_nowhere_is_told_from_a_host_that_refuses() {
         let mut connector = HttpConnector::new_with_resolver(Resolver { guard: None });
-        for (to, kind) in [("http://nowhere.invalid/", Kind::Dns), ("http://127.0.0.1:1/", Kind::Refused)] {
+        for (to, kind) in
+            [("http://nowhere.invalid/", FailureKind::Dns), ("http://127.0.0.1:1/", FailureKind::Refused)]
+        {
             let error = connector.call(to.parse().unwrap()).await.unwrap_err();
             assert_eq!(Error::connecting(error.into()).kind(), kind, "{to}");
         }
-        let mut guarded = HttpConnector::new_with_resolver(Resolver { guard: Some(Guard::new(SECOND_LOOK)) });
+        let mut guarded =
+            HttpConnector::new_with_resolver(Resolver { guard: Some(AddressGuard::new(SECOND_LOOK)) });
         // As the system's resolver reads it, and nobody else.
         let error = guarded.call("http://0xa9fea9fe/".parse().unwrap()).await.unwrap_err();
-        assert_eq!(Error::connecting(error.into()).kind(), Kind::Dns);
+        assert_eq!(Error::connecting(error.into()).kind(), FailureKind::Dns);
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::request_body::Body;
+use super::request_body::RequestBody;
 use crate::base::clock::Moment;
 
 /// Requests at once on one connection: as many as RFC 9113 (6.5.2) recommends that servers take at least; nginx takes 128.
@@ -37,7 +37,7 @@ const ERRORS: usize = 256;
 /// A connection that requests share.
 #[derive(Debug)]
 pub(super) struct Session {
-    sender: SendRequest<Body>,
+    sender: SendRequest<RequestBody>,
     usage: Arc<Mutex<Usage>>,
     /// Which of its place's connections it is, in the order in which they were dialled.
     number: u64,
@@ -120,7 +120,7 @@ fn streams() -> usize {
 }
 
 /// Runs a connection to its end, and notes what GitLab allows.
-async fn run<T>(mut connection: Connection<T, Body, TokioExecutor>, usage: Arc<Mutex<Usage>>)
+async fn run<T>(mut connection: Connection<T, RequestBody, TokioExecutor>, usage: Arc<Mutex<Usage>>)
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -139,14 +139,14 @@ where
 /// One request's part of a connection, from before it is sent until its answer's body has ended.
 #[derive(Debug)]
 pub(super) struct Stream {
-    sender: SendRequest<Body>,
+    sender: SendRequest<RequestBody>,
     usage: Arc<Mutex<Usage>>,
     number: u64,
 }
 
 impl Stream {
     /// What sends the request.
-    pub(super) fn sender(&self) -> SendRequest<Body> {
+    pub(super) fn sender(&self) -> SendRequest<RequestBody> {
         self.sender.clone()
     }
 
@@ -199,7 +199,7 @@ mod tests {
         (Session::open(TokioIo::new(near), 1 << 16, (1, Clock::manual(0).now())).await.unwrap(), far)
     }
 
-    fn request() -> Request<Body> {
+    fn request() -> Request<RequestBody> {
         Request::get("http://gitlab.test/").body(request_body::empty()).unwrap()
     }
 

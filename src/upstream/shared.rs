@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::ages::Life;
+use super::ages::ReuseLimits;
 use super::connect::Dial;
-use super::error::{Error, Kind};
+use super::error::{Error, FailureKind};
 use super::session::{Session, Stream};
 
 /// How long a connection without a request is good for the next one: below the 75 s after which nginx closes it.
@@ -32,50 +32,50 @@ const DECLINED: Duration = Duration::from_secs(600);
 
 /// The connections to one place. There are no more than requests at once, which `upstream.max_connections` bounds.
 #[derive(Debug)]
-pub(super) struct Shared(Arc<Inner>);
+pub(super) struct SharedConns(Arc<SharedInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedInner {
     connector: HttpsConnector<Dial>,
     /// It is spoken without asking.
     prior: bool,
     /// Bytes that GitLab may send ahead for one request.
     window: u32,
     connect_timeout: Duration,
-    life: Life,
-    state: Mutex<Known>,
+    life: ReuseLimits,
+    state: Mutex<SharedState>,
 }
 
 /// What is known of the place.
 #[derive(Debug, Default)]
-struct Known {
+struct SharedState {
     sessions: Vec<Session>,
     dialled: u64,
     declined: Option<Instant>,
     /// Whether a task dials.
     dialling: bool,
     /// Those for whom it does, in the order in which they came: requests that have a place, and so no more than these.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Dialer>,
 }
 
 /// A request that waits for a connection.
 #[derive(Debug)]
-struct Waiting {
+struct Dialer {
     /// The connection must be dialled after this one.
     after: Option<u64>,
-    tell: oneshot::Sender<Result<Found, Kind>>,
+    tell: oneshot::Sender<Result<Reuse, FailureKind>>,
 }
 
 /// What is there.
 #[derive(Debug)]
-enum Found {
+enum Reuse {
     /// Room on a connection.
     Stream(Stream),
     /// That GitLab doesn't offer HTTP/2.
     Declined,
 }
 
-impl Found {
+impl Reuse {
     fn stream(self) -> Option<Stream> {
         match self {
             Self::Stream(stream) => Some(stream),
@@ -84,21 +84,21 @@ impl Found {
     }
 }
 
-impl Shared {
+impl SharedConns {
     /// None yet. Where `prior`, HTTP/2 is spoken without asking, also in the clear.
     pub(super) fn new(
         dial: Dial,
         tls: &ClientConfig,
         prior: bool,
         window: u32,
-        (connect_timeout, life): (Duration, Life),
+        (connect_timeout, life): (Duration, ReuseLimits),
     ) -> Self {
         let mut tls = tls.clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if prior {
             tls.alpn_protocols.pop();
         }
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedInner {
             connector: HttpsConnector::from((dial, Arc::new(tls))),
             prior,
             window,
@@ -117,7 +117,7 @@ impl Shared {
                 return Ok(found.stream());
             }
             let (tell, told) = oneshot::channel();
-            known.waiting.push_back(Waiting { after, tell });
+            known.waiting.push_back(Dialer { after, tell });
             if !std::mem::replace(&mut known.dialling, true) {
                 let dialling = Dialling { inner: Arc::clone(&self.0), place: place.clone(), ended: false };
                 crate::base::rt::spawn(dialling.run());
@@ -125,9 +125,9 @@ impl Shared {
             told
         };
         match told.await {
-            Ok(found) => found.map(Found::stream).map_err(Error::from_kind),
+            Ok(found) => found.map(Reuse::stream).map_err(Error::from_kind),
             // Its task has died.
-            Err(_) => Err(Error::from_kind(Kind::Terminated)),
+            Err(_) => Err(Error::from_kind(FailureKind::Terminated)),
         }
     }
 
@@ -152,21 +152,21 @@ impl Shared {
     }
 }
 
-impl Known {
-    fn retire_old(&self, life: &Life) {
+impl SharedState {
+    fn retire_old(&self, life: &ReuseLimits) {
         self.sessions.iter().filter(|session| life.is_over(session.made())).for_each(Session::retire);
     }
 
     /// What can be said without dialling.
-    fn find(&mut self, after: Option<u64>) -> Option<Found> {
+    fn find(&mut self, after: Option<u64>) -> Option<Reuse> {
         self.sessions.retain(|session| !session.is_over(IDLE));
         // The first with room: those that aren't needed fall idle.
         let mut fit =
             self.sessions.iter().filter(|session| after.is_none_or(|after| session.number() > after));
         if let Some(stream) = fit.find_map(Session::stream) {
-            return Some(Found::Stream(stream));
+            return Some(Reuse::Stream(stream));
         }
-        self.declined.is_some_and(|at| at.elapsed() < DECLINED).then_some(Found::Declined)
+        self.declined.is_some_and(|at| at.elapsed() < DECLINED).then_some(Reuse::Declined)
     }
 
     /// Tells those who wait what can be said without dialling, and forgets those who have left; whether any is left.
@@ -184,21 +184,21 @@ impl Known {
     }
 
     /// Tells the first of those who wait.
-    fn tell_first(&mut self, found: Result<Found, Kind>) {
+    fn tell_first(&mut self, found: Result<Reuse, FailureKind>) {
         if let Some(first) = self.waiting.pop_front() {
             let _ = first.tell.send(found);
         }
     }
 
     /// Tells all who wait that there is no connection.
-    fn fail(&mut self, kind: Kind) {
+    fn fail(&mut self, kind: FailureKind) {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.tell.send(Err(kind));
         }
     }
 }
 
-impl Inner {
+impl SharedInner {
     /// A connection; `None`: GitLab doesn't offer HTTP/2.
     async fn dial(&self, place: &Uri) -> Result<Option<Session>, Error> {
         let mut connector = self.connector.clone();
@@ -221,10 +221,10 @@ impl Inner {
         let mut known = self.state.lock();
         match dialled {
             Ok(Some(session)) => {
-                let stream = session.stream().map(Found::Stream);
+                let stream = session.stream().map(Reuse::Stream);
                 known.sessions.push(session);
                 // One that has ended already is somebody's answer: nobody dials for ever.
-                known.tell_first(stream.ok_or(Kind::Terminated));
+                known.tell_first(stream.ok_or(FailureKind::Terminated));
             }
             Ok(None) => {
                 known.declined = Some(Instant::now());
@@ -240,7 +240,7 @@ impl Inner {
 
 /// Dials for all who wait, until none does.
 struct Dialling {
-    inner: Arc<Inner>,
+    inner: Arc<SharedInner>,
     place: Uri,
     /// Nobody waits, and the next to come begins another one.
     ended: bool,
@@ -251,7 +251,7 @@ impl Dialling {
         while self.is_wanted() {
             let dialled =
                 tokio::time::timeout(self.inner.connect_timeout, self.inner.dial(&self.place)).await;
-            let late = |_| Err(Error::from_kind(Kind::ConnectTimeout));
+            let late = |_| Err(Error::from_kind(FailureKind::ConnectTimeout));
             self.inner.dialled(dialled.unwrap_or_else(late));
         }
     }

@@ -22,7 +22,7 @@ where
     C: Service<Uri, Error = BoxError>,
     C::Future: Send + 'static,
 {
-    type Response = Spoken<C::Response>;
+    type Response = FirstLine<C::Response>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -32,31 +32,31 @@ where
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let dialling = self.0.call(to);
-        Box::pin(async move { Ok(Spoken { stream: dialling.await?, line: Line::Due }) })
+        Box::pin(async move { Ok(FirstLine { stream: dialling.await?, line: LineState::Due }) })
     }
 }
 
 /// A line on which a request is still to be spoken, or its first line on its way.
 #[derive(Debug)]
-pub(super) struct Spoken<S> {
+pub(super) struct FirstLine<S> {
     stream: S,
-    line: Line,
+    line: LineState,
 }
 
 #[derive(Debug)]
-enum Line {
+enum LineState {
     Due,
     /// So much of it is still to be written.
     Going(Vec<u8>),
     Gone,
 }
 
-impl<S: Write + Unpin> Spoken<S> {
+impl<S: Write + Unpin> FirstLine<S> {
     /// Writes what is left of the first line.
     fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Line::Going(left) = &mut self.line {
+        while let LineState::Going(left) = &mut self.line {
             if left.is_empty() {
-                self.line = Line::Gone;
+                self.line = LineState::Gone;
                 break;
             }
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, left))?;
@@ -70,23 +70,23 @@ impl<S: Write + Unpin> Spoken<S> {
 
     /// Takes the first line out of what is to be written, which begins with a whole head; returns how long it is.
     fn take_line(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        if !matches!(self.line, Line::Due) || bytes.is_empty() {
+        if !matches!(self.line, LineState::Due) || bytes.is_empty() {
             return Ok(None);
         }
         let end = bytes.iter().position(|byte| *byte == b'\n').and_then(|at| bytes.get(..=at));
         let line = end.and_then(|line| std::str::from_utf8(line).ok()).ok_or(io::ErrorKind::InvalidData)?;
-        self.line = Line::Going(target::unmarked(line));
+        self.line = LineState::Going(target::unmarked(line));
         Ok(Some(line.len()))
     }
 }
 
-impl<S: Connection> Connection for Spoken<S> {
+impl<S: Connection> Connection for FirstLine<S> {
     fn connected(&self) -> Connected {
         self.stream.connected()
     }
 }
 
-impl<S: Read + Unpin> Read for Spoken<S> {
+impl<S: Read + Unpin> Read for FirstLine<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,7 +96,7 @@ impl<S: Read + Unpin> Read for Spoken<S> {
     }
 }
 
-impl<S: Write + Unpin> Write for Spoken<S> {
+impl<S: Write + Unpin> Write for FirstLine<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(taken) = self.take_line(bytes)? {
             return Poll::Ready(Ok(taken));
@@ -144,7 +144,7 @@ mod tests {
     async fn the_first_line_alone_goes_out_as_it_came() {
         // So small that it is written bit by bit.
         let (near, mut far) = tokio::io::duplex(3);
-        let mut spoken = TokioIo::new(Spoken { stream: TokioIo::new(near), line: Line::Due });
+        let mut spoken = TokioIo::new(FirstLine { stream: TokioIo::new(near), line: LineState::Due });
         let (_, target) = target::marked(b"/<\xfc>?\"", target::Part::Path);
         let rest = "Host: x\r\n\r\n\u{f003c}".as_bytes();
         let sent = [b"GET ", &*target.unwrap(), b" HTTP/1.1\r\n", rest].concat();

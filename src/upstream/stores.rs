@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;
 
-use super::error::{Error, Kind};
+use super::error::{Error, FailureKind};
 use crate::base::clock::{Clock, Moment};
 
 /// Stores and objects that are remembered; one more isn't, which costs its callers the wait.
@@ -18,7 +18,7 @@ const MOST: usize = 1024;
 /// What is known of a store, or of an object in it.
 #[derive(Debug)]
 struct Failing {
-    kind: Kind,
+    kind: FailureKind,
     /// When it is tried again. Whoever does moves it, so that the others need not.
     until: Moment,
 }
@@ -52,8 +52,8 @@ impl Stores {
     }
 
     /// Nothing has come from it.
-    pub(super) fn failed(&self, uri: &Uri, kind: Kind) {
-        if kind.may_be_outage() && kind != Kind::QueueTimeout {
+    pub(super) fn failed(&self, uri: &Uri, kind: FailureKind) {
+        if kind.may_be_outage() && kind != FailureKind::QueueTimeout {
             self.note(store(uri), kind);
         }
     }
@@ -67,10 +67,10 @@ impl Stores {
                     let begins = format!("{}/", store(uri));
                     failing.keys().any(|name| name.starts_with(&begins) && *name != object(uri))
                 };
-                self.note(if others { store(uri) } else { object(uri) }, Kind::Unavailable);
+                self.note(if others { store(uri) } else { object(uri) }, FailureKind::Unavailable);
             }
             status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
-                self.note(store(uri), Kind::Unavailable);
+                self.note(store(uri), FailureKind::Unavailable);
             }
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
                 let mut failing = self.failing.lock();
@@ -83,7 +83,7 @@ impl Stores {
         }
     }
 
-    fn note(&self, name: String, kind: Kind) {
+    fn note(&self, name: String, kind: FailureKind) {
         let now = self.clock.now();
         let mut failing = self.failing.lock();
         if failing.len() >= MOST {
@@ -122,7 +122,7 @@ mod tests {
         let stores = Stores::new(clock.clone(), REST);
         let [one, two, other] = ["http://s/b/1?a", "http://S/b/2", "http://t/b/1"].map(uri);
         for fails in [
-            |stores: &Stores, at: &Uri| stores.failed(at, Kind::ConnectTimeout),
+            |stores: &Stores, at: &Uri| stores.failed(at, FailureKind::ConnectTimeout),
             |stores: &Stores, at: &Uri| stores.answered(at, StatusCode::SERVICE_UNAVAILABLE),
         ] {
             assert!(stores.may_ask(&one).is_ok());
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn no_time_remembers_nothing() {
         let stores = Stores::new(Clock::manual(0), Duration::ZERO);
-        stores.failed(&uri("http://s/b"), Kind::Refused);
+        stores.failed(&uri("http://s/b"), FailureKind::Refused);
         assert!(stores.may_ask(&uri("http://s/b")).is_ok());
     }
 }

@@ -31,14 +31,14 @@ pub(super) struct Turns<W> {
     waiting: usize,
     /// How many have waited so far: a number for the next.
     tickets: u64,
-    clients: HashMap<Household, Client<W>>,
+    clients: HashMap<Household, Queue<W>>,
     /// The clients that wait, the next first.
     ring: VecDeque<Household>,
 }
 
 /// One client. There is none without a place or somebody who waits.
 #[derive(Debug)]
-struct Client<W> {
+struct Queue<W> {
     held: usize,
     /// By ticket, which is in the order of arrival.
     queue: BTreeMap<u64, W>,
@@ -139,8 +139,8 @@ impl<W> Turns<W> {
         self.clients.get(&who).is_some_and(|client| !client.queue.is_empty())
     }
 
-    fn client(&mut self, who: Household) -> &mut Client<W> {
-        self.clients.entry(who).or_insert_with(|| Client { held: 0, queue: BTreeMap::new() })
+    fn client(&mut self, who: Household) -> &mut Queue<W> {
+        self.clients.entry(who).or_insert_with(|| Queue { held: 0, queue: BTreeMap::new() })
     }
 
     fn forget(&mut self, who: Household) {

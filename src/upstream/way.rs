@@ -10,7 +10,7 @@ use http::{Request, header};
 use http_body::Body as _;
 
 use super::again::KEPT;
-use super::request_body::Body;
+use super::request_body::RequestBody;
 use crate::base::num::to_u64;
 use crate::http::content;
 
@@ -27,7 +27,7 @@ pub(super) enum Sharing {
 impl Sharing {
     /// Whether it holds for a request. Never for a change of protocol, which is one of HTTP/1.1 alone, and not where the
     /// client waits for 100: nginx says it over HTTP/1.1 alone.
-    pub(super) fn covers(self, request: &Request<Body>) -> bool {
+    pub(super) fn covers(self, request: &Request<RequestBody>) -> bool {
         let fields = request.headers();
         if fields.contains_key(header::UPGRADE) || fields.contains_key(header::EXPECT) {
             return false;
@@ -81,7 +81,7 @@ mod tests {
         }
     }
 
-    fn sized(size: usize) -> Body {
+    fn sized(size: usize) -> RequestBody {
         Full::new(Bytes::from(vec![0; size])).map_err(|never| match never {}).boxed_unsync()
     }
 

@@ -14,14 +14,14 @@ use crate::base::num::to_usize;
 #[derive(Debug)]
 pub struct Directory {
     /// Sorted by name, each name once.
-    records: Box<[Record]>,
+    records: Box<[NamedRecord]>,
     names: Box<[u8]>,
     begins_at: u64,
 }
 
 /// An entry and where its name stands.
 #[derive(Clone, Copy, Debug)]
-struct Record {
+struct NamedRecord {
     entry: Entry,
     name_at: u32,
     name_length: u16,
@@ -37,7 +37,7 @@ impl Directory {
     ) -> Result<usize, NotWhole> {
         let located = Located::find(source, length)?.found_by_go(source, length)?;
         let (most, bytes) = (to_usize(located.most()), to_usize(length.saturating_sub(located.begins_at())));
-        let records = most.saturating_mul(size_of::<Record>());
+        let records = most.saturating_mul(size_of::<NamedRecord>());
         // Of the directory's bytes, names are what isn't records.
         let names = bytes.saturating_sub(most.saturating_mul(to_usize(CENTRAL_HEADER)));
         let weight = records.saturating_add(names);
@@ -49,7 +49,7 @@ impl Directory {
     pub fn read_within(source: &impl ReadAt, length: u64, heaviest: usize) -> Result<Self, NotWhole> {
         let located = Located::find(source, length)?.found_by_go(source, length)?;
         let begins_at = located.begins_at();
-        let most = to_usize(located.most()).min(heaviest / size_of::<Record>());
+        let most = to_usize(located.most()).min(heaviest / size_of::<NamedRecord>());
         let mut growing = Growing { records: Vec::with_capacity(most), names: Vec::new(), heaviest };
         located.walk(|record| growing.push(record))?;
         let (records, names) = growing.sorted();
@@ -78,7 +78,7 @@ impl Directory {
     }
 }
 
-impl Record {
+impl NamedRecord {
     fn name<'a>(&self, names: &'a [u8]) -> &'a [u8] {
         let from = to_usize(self.name_at.into());
         let end = from.saturating_add(self.name_length.into());
@@ -88,7 +88,7 @@ impl Record {
 
 /// A directory that is being read.
 struct Growing {
-    records: Vec<Record>,
+    records: Vec<NamedRecord>,
     names: Vec<u8>,
     heaviest: usize,
 }
@@ -105,12 +105,12 @@ impl Growing {
             return Err(heavy);
         };
         self.names.extend_from_slice(name);
-        self.records.push(Record { entry: Entry::new(record), name_at, name_length });
+        self.records.push(NamedRecord { entry: Entry::new(record), name_at, name_length });
         let weight = size_of_val(self.records.as_slice()).saturating_add(self.names.len());
         if weight <= self.heaviest { Ok(()) } else { Err(heavy) }
     }
 
-    fn sorted(mut self) -> (Box<[Record]>, Box<[u8]>) {
+    fn sorted(mut self) -> (Box<[NamedRecord]>, Box<[u8]>) {
         let names = self.names.into_boxed_slice();
         // Stable: the first of several stays the first. Archives mostly come sorted, which a merge sort notices.
         self.records.sort_by(|a, b| a.name(&names).cmp(b.name(&names)));
@@ -263,7 +263,7 @@ mod tests {
     fn a_directory_is_no_heavier_than_its_bound() {
         let zip = Zip::of((0..100).map(|at| File::stored(format!("{at:03}"), b"x"))).bytes();
         let weight = open(&zip).unwrap().weight();
-        assert_eq!(weight, 100 * (size_of::<Record>() + 3));
+        assert_eq!(weight, 100 * (size_of::<NamedRecord>() + 3));
         let read = |bound| {
             Directory::read_within(&Slice(&zip, usize::MAX), crate::base::num::to_u64(zip.len()), bound)
         };
@@ -273,6 +273,6 @@ mod tests {
 
     #[test]
     fn a_record_takes_48_bytes() {
-        assert_eq!(size_of::<Record>(), 48);
+        assert_eq!(size_of::<NamedRecord>(), 48);
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct End {
 }
 
 /// What an end record says.
-struct Told {
+struct EndRecord {
     records: u64,
     size: u64,
     offset: u64,
@@ -44,7 +44,7 @@ impl End {
         let Some((at, record)) = find(source, length)? else {
             return Ok(None);
         };
-        let mut told = Told {
+        let mut told = EndRecord {
             records: number(&record, 10, 2),
             size: number(&record, 12, 4),
             offset: number(&record, 16, 4),
@@ -67,7 +67,7 @@ impl End {
 
     /// Where the directory before `end` begins. Something may stand before the archive, from whose end places are counted
     /// then; unless the directory is where it should be from the beginning.
-    fn directory(source: &impl ReadAt, length: u64, end: u64, told: &Told) -> io::Result<Option<u64>> {
+    fn directory(source: &impl ReadAt, length: u64, end: u64, told: &EndRecord) -> io::Result<Option<u64>> {
         let Some(before) = end.checked_sub(told.size) else {
             return Ok(None);
         };
@@ -113,13 +113,13 @@ fn locate_wide(source: &impl ReadAt, end: u64) -> io::Result<Option<u64>> {
     Ok(is_one.then(|| number(&locator, 8, 8)))
 }
 
-fn read_wide(source: &impl ReadAt, length: u64, at: u64) -> io::Result<Option<Told>> {
+fn read_wide(source: &impl ReadAt, length: u64, at: u64) -> io::Result<Option<EndRecord>> {
     if at.checked_add(to_u64(WIDE)).is_none_or(|end| end > length) {
         return Ok(None);
     }
     let mut record = [0; WIDE];
     read_exact(source, &mut record, at)?;
-    let told = Told {
+    let told = EndRecord {
         records: number(&record, 32, 8),
         size: number(&record, 40, 8),
         offset: number(&record, 48, 8),

@@ -30,11 +30,11 @@ pub struct Member<S> {
     /// Bytes that have come out.
     found: u64,
     hasher: Hasher,
-    state: State,
+    state: MemberState,
 }
 
 #[derive(Clone, Copy)]
-enum State {
+enum MemberState {
     Reading,
     Over,
     Failed,
@@ -45,7 +45,15 @@ impl<S: ReadAt> Member<S> {
     pub fn new(source: S, entry: Entry, data: Range<u64>) -> Self {
         let inflating = (entry.method != Method::Stored).then(|| Decompress::new(false));
         let data = Data { source, range: data, buffer: Vec::new(), used: 0, most: READ };
-        Self { data, most: PIECE, inflating, entry, found: 0, hasher: Hasher::new(), state: State::Reading }
+        Self {
+            data,
+            most: PIECE,
+            inflating,
+            entry,
+            found: 0,
+            hasher: Hasher::new(),
+            state: MemberState::Reading,
+        }
     }
 
     /// Makes pieces of at most `most` bytes from now on, and reads half as much ahead. At most [`PIECE`].
@@ -68,13 +76,13 @@ impl<S: ReadAt> Member<S> {
     )]
     pub fn next(&mut self) -> Result<Option<Bytes>, BadEntry> {
         match self.state {
-            State::Reading => {}
-            State::Over => return Ok(None),
-            State::Failed => return Err(BadEntry::Failed),
+            MemberState::Reading => {}
+            MemberState::Over => return Ok(None),
+            MemberState::Failed => return Err(BadEntry::Failed),
         }
-        self.state = State::Failed;
+        self.state = MemberState::Failed;
         let (piece, is_last) = self.piece()?;
-        self.state = if is_last { State::Over } else { State::Reading };
+        self.state = if is_last { MemberState::Over } else { MemberState::Reading };
         Ok((!piece.is_empty()).then(|| piece.into()))
     }
 

@@ -26,7 +26,7 @@ pub(super) fn check(source: &impl ReadAt, length: u64) -> Result<u64, NotWhole> 
 fn check_by(source: &impl ReadAt, length: u64, at_a_time: usize) -> Result<u64, NotWhole> {
     let (mut furthest, mut in_order) = (0, true);
     let entries = Located::find(source, length)?.walk(|record| {
-        let Place { from, end } = Place::of(record);
+        let Extent { from, end } = Extent::of(record);
         in_order &= from >= furthest;
         furthest = end;
         Ok(())
@@ -42,7 +42,7 @@ fn check_by(source: &impl ReadAt, length: u64, at_a_time: usize) -> Result<u64, 
     while let Some(from) = least {
         let next = lowest(source, length, from, at_a_time)?;
         found += to_u64(next.len());
-        for Place { from, end } in &next {
+        for Extent { from, end } in &next {
             if *from < furthest {
                 return Err(NotWhole::Overlap);
             }
@@ -55,10 +55,10 @@ fn check_by(source: &impl ReadAt, length: u64, at_a_time: usize) -> Result<u64, 
 }
 
 /// The entries that begin first, from `least` on, in order.
-fn lowest(source: &impl ReadAt, length: u64, least: u64, at_a_time: usize) -> Result<Vec<Place>, NotWhole> {
+fn lowest(source: &impl ReadAt, length: u64, least: u64, at_a_time: usize) -> Result<Vec<Extent>, NotWhole> {
     let mut lowest = BinaryHeap::new();
     Located::find(source, length)?.walk(|record| {
-        let place = Place::of(record);
+        let place = Extent::of(record);
         if place.from >= least {
             if lowest.len() < at_a_time {
                 lowest.push(place);
@@ -74,12 +74,12 @@ fn lowest(source: &impl ReadAt, length: u64, least: u64, at_a_time: usize) -> Re
 /// Where an entry lies at least, by the directory: how long its local header's name and extra field are stands in that
 /// header alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Extent {
     from: u64,
     end: u64,
 }
 
-impl Place {
+impl Extent {
     fn of(record: &ZipFileHeaderRecord<'_>) -> Self {
         let from = record.local_header_offset();
         let end = from.saturating_add(LOCAL_HEADER).saturating_add(record.compressed_size_hint());

@@ -35,7 +35,7 @@ pub(crate) fn check_entries(source: &impl ReadAt, length: u64) -> Result<(), Not
 /// Whether [`check_entries`] would begin to unpack anything: the entries lie apart, and would unpack to no more than is
 /// worth it. Reads the directory only. Blocks.
 pub(crate) fn check_cost(source: &impl ReadAt, length: u64) -> Result<(), NotWhole> {
-    let mut budget = Budget::of(length);
+    let mut budget = Effort::of(length);
     walk(source, length, |entry, _| budget.spend(&entry))
 }
 
@@ -45,7 +45,7 @@ fn check_those(
     is_meant: impl Fn(&Entry, u64) -> bool,
 ) -> Result<(), NotWhole> {
     places::check(source, length)?;
-    let mut budget = Budget::of(length);
+    let mut budget = Effort::of(length);
     // What costs too much is found out before any of it is spent.
     walk(
         source,
@@ -86,13 +86,13 @@ fn walk(
 }
 
 /// What may still be read and unpacked.
-struct Budget {
+struct Effort {
     reads: u64,
     unpacks: u64,
     most: u64,
 }
 
-impl Budget {
+impl Effort {
     fn of(length: u64) -> Self {
         let most = length.saturating_mul(UNPACKED).max(UNPACKED_ANYHOW);
         Self { reads: length, unpacks: most, most }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder::base::pace::Least;
-use larder::server::Address;
+use larder::server::ListenAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -156,9 +156,9 @@ async fn every_listener_serves_and_the_file_system_has_one() {
     let scene = Scene::with(MODES[1], archive(3_000_000, 1), |config| {
         files.configure(config, &[NAME]);
         config.server.listen = vec![
-            Address::Tcp { at: any, plain: false },
-            Address::Unix(path.clone()),
-            Address::Tcp { at: any, plain: true },
+            ListenAddress::Tcp { at: any, plain: false },
+            ListenAddress::Unix(path.clone()),
+            ListenAddress::Tcp { at: any, plain: true },
         ];
     })
     .await;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use larder::store::Share;
+use larder::store::TimeShare;
 
 use crate::scene::{MODES, Scene, archive, zips};
 use crate::support::Larder;
@@ -29,7 +29,7 @@ async fn damage_below_a_running_larder_is_found_and_mended_by_the_next_reader() 
         let zip = zips(dir.path()).pop().expect("one archive");
         let url = scene.gitlab.url();
         let larder = Larder::on(&url, dir, |config| {
-            config.store.scrub = Share::percent(50).unwrap();
+            config.store.scrub = TimeShare::percent(50).unwrap();
         });
         let scene = Scene { larder: larder.await, ..scene };
         over(scene.larder.dir.path()).await;
@@ -53,7 +53,7 @@ async fn damage_below_a_running_larder_is_found_and_mended_by_the_next_reader() 
 #[tokio::test]
 async fn a_larder_that_is_told_to_end_waits_for_no_pass() {
     let scene = Scene::with(MODES[0], archive(5 << 20, 9), |config| {
-        config.store.scrub = Share::percent(1).unwrap();
+        config.store.scrub = TimeShare::percent(1).unwrap();
     });
     let scene = scene.await;
     assert!(scene.is_archive(&scene.get().await));

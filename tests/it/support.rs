@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use larder::app::{App, Reload};
 use larder::base::clock::Clock;
 use larder::config::Config;
-use larder::store::{ReadMode, Share};
+use larder::store::{ReadMode, TimeShare};
 use larder::telemetry::Metrics;
 use larder::telemetry::metrics::Sizes;
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     Config {
         server: larder::server::Settings {
-            listen: vec![larder::server::Address::Tcp { at: any, plain: false }],
+            listen: vec![larder::server::ListenAddress::Tcp { at: any, plain: false }],
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             max_connections_per_address: 0,
@@ -67,7 +67,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
             max_age: Duration::from_secs(30 * 86_400),
             instance: Some("test".to_owned()),
             read: ReadMode::Mapped,
-            scrub: Share::NONE,
+            scrub: TimeShare::NONE,
         },
         serving: larder::proxy::Settings {
             on_file: larder::proxy::OnFile::Archive,
@@ -76,7 +76,7 @@ pub(crate) fn config(upstream: &str, dir: &std::path::Path) -> Config {
         },
         access: larder::access::Settings { ttl: Duration::from_secs(60), grace: Duration::ZERO },
         admin: larder::admin::Settings { listen: any, hosts: Vec::new() },
-        log: larder::telemetry::log::Settings {
+        log: larder::telemetry::log::LogSettings {
             format: larder::telemetry::log::Format::Json,
             level: larder::telemetry::log::Level::Trace,
         },
@@ -88,7 +88,7 @@ pub(crate) struct Larder {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     /// All places where clients connect.
-    pub(crate) listening: Vec<larder::server::Address>,
+    pub(crate) listening: Vec<larder::server::ListenAddress>,
     pub(crate) clock: Clock,
     pub(crate) dir: Arc<TempDir>,
     /// What changes its configuration.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gitlab_standin::{Effect, Ending, Fault, GitLab, Setup};
 use http::Method;
 use larder::config::Config;
-use larder::server::tls::{Pair, Settings, Version};
+use larder::server::tls::{Pair, ServerTls, Version};
 use rcgen::generate_simple_self_signed;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -52,7 +52,7 @@ impl Files {
     /// Has larder show the certificates of these names.
     pub(crate) fn configure(&self, config: &mut Config, names: &[&str]) {
         let pairs = names.iter().map(|name| self.pair(name)).collect();
-        config.server.tls = Some(Settings { pairs, min_version: Version::Tls12 });
+        config.server.tls = Some(ServerTls { pairs, min_version: Version::Tls12 });
     }
 }
 
@@ -236,7 +236,7 @@ async fn larder_does_not_start_with_certificates_that_make_no_sense() {
     let mut config = crate::support::config("http://127.0.0.1:9", dir.path());
     let pair =
         Pair { cert: Path::new("/nonexistent/a.pem").into(), key: Path::new("/nonexistent/a.key").into() };
-    config.server.tls = Some(Settings { pairs: vec![pair], min_version: Version::Tls12 });
+    config.server.tls = Some(ServerTls { pairs: vec![pair], min_version: Version::Tls12 });
     let started = larder::app::App::start(config, larder::base::clock::Clock::manual(0)).await;
     let error = started.unwrap_err().to_string();
     assert!(error.contains("server.tls.cert /nonexistent/a.pem"), "{error}");

@@ -13,7 +13,7 @@ use crate::access::Access;
 use crate::gitlab::grant::judge::{self, Parted, Span, content_length};
 use crate::gitlab::grant::{Facts, Opening};
 use crate::telemetry::Metrics;
-use crate::upstream::{Error, Fetched, Kind, Upstream};
+use crate::upstream::{Error, FailureKind, Fetched, Upstream};
 
 /// How often a store may send on to another place of its own: a bucket's region is one such step.
 const MOVES: usize = 3;
@@ -36,7 +36,7 @@ impl ArchiveOrigin for GitLabOrigin {
     }
 
     fn fell_silent(&self, from: &StoreSource) {
-        self.upstream.store_failed(from.location.uri(), Kind::ReadTimeout);
+        self.upstream.store_failed(from.location.uri(), FailureKind::ReadTimeout);
     }
 }
 

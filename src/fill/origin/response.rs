@@ -11,7 +11,7 @@ use super::MoreOf;
 use crate::base::num::{to_u64, to_usize};
 use crate::gitlab::grant::judge;
 use crate::gitlab::grant::{Facts, Relation, Yes};
-use crate::http::fields::{self, Kept};
+use crate::http::fields::{self, StoredHeaders};
 use crate::upstream::{Error, Fetched};
 use crate::zip::MAGIC;
 
@@ -22,7 +22,7 @@ pub(crate) struct OriginResponse {
     /// What GitLab and its object store said of the archive.
     pub(in crate::fill) facts: Facts,
     /// What clients get to see of that.
-    pub(in crate::fill) kept: Kept,
+    pub(in crate::fill) kept: StoredHeaders,
     /// What belonged to GitLab's own answer alone.
     pub(in crate::fill) said: HeaderMap,
     /// What a request for more of the same can be made conditional on.
@@ -46,7 +46,7 @@ impl OriginResponse {
         led_by: Option<&HeaderMap>,
     ) -> Self {
         let gitlabs = led_by.unwrap_or(&head.headers);
-        let (kept, said) = (Kept::of(&head.headers, gitlabs), fields::fresh(gitlabs));
+        let (kept, said) = (StoredHeaders::of(&head.headers, gitlabs), fields::fresh(gitlabs));
         let validator = judge::validator(&head.headers);
         Self { yes, facts, kept, said, validator, range, skip: 0, head, body }
     }

@@ -5,7 +5,7 @@
 mod entry;
 mod part;
 
-pub(crate) use entry::{Access, CONSTANT, EntryCondition, Proof, Validator, judge_entry};
+pub(crate) use entry::{CONSTANT, EntryCondition, Proof, UnnamedYes, Validator, judge_entry};
 pub(crate) use part::{Parted, Span, object_part, open_part, validator};
 
 use bytes::Bytes;

@@ -125,7 +125,7 @@ impl StorageRules {
             return None;
         };
         let uri: Uri = value.to_str().ok()?.parse().ok()?;
-        let place = Place::of(&uri)?;
+        let place = UrlOrigin::of(&uri)?;
         let accepted = !self.is_ours(&place, sent.own)
             && !signed::is_as_asked(uri.path(), sent.path, self.gitlab.root())
             && self.allows(&uri, &place);
@@ -133,16 +133,16 @@ impl StorageRules {
     }
 
     /// Whether GitLab or larder is there.
-    fn is_ours(&self, place: &Place, own: Option<&str>) -> bool {
+    fn is_ours(&self, place: &UrlOrigin, own: Option<&str>) -> bool {
         let mut gitlab = [Some(&self.gitlab), self.external.as_ref()].into_iter().flatten();
         let own = own.and_then(|own| own.parse::<Authority>().ok());
         // Nobody knows by which scheme the client came.
-        let own = own.map(|own| Place::at(&Scheme::HTTP, &own));
-        gitlab.any(|origin| Place::at(origin.scheme(), origin.authority()).is_beside(place))
+        let own = own.map(|own| UrlOrigin::at(&Scheme::HTTP, &own));
+        gitlab.any(|origin| UrlOrigin::at(origin.scheme(), origin.authority()).is_beside(place))
             || own.is_some_and(|own| own.is_beside(place))
     }
 
-    fn allows(&self, uri: &Uri, place: &Place) -> bool {
+    fn allows(&self, uri: &Uri, place: &UrlOrigin) -> bool {
         let Some(authority) = uri.authority() else {
             return false;
         };
@@ -159,12 +159,12 @@ impl StorageRules {
 
 /// Where a URL leads: whose host, however it is spelt, and which port.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct UrlOrigin {
     host: Host,
     port: u16,
 }
 
-impl Place {
+impl UrlOrigin {
     /// Of an absolute URL without a user, by HTTP or HTTPS.
     fn of(uri: &Uri) -> Option<Self> {
         let (scheme, authority) = (uri.scheme()?, uri.authority()?);

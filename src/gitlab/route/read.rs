@@ -2,7 +2,7 @@
 
 use http::uri::PathAndQuery;
 
-use super::{CREDENTIAL_KEYS, Class, Entry, Question, spelling};
+use super::{CREDENTIAL_KEYS, Class, EntryName, Question, spelling};
 use crate::base::key::{JobId, Key, RefId};
 
 /// Query key of the runner's route: answer with a redirect to the object store rather than with its bytes.
@@ -16,7 +16,7 @@ const RECENT: &str = "search_recent_successful_pipelines";
 const FILE_TYPE: &str = "file_type";
 const PROXY: &str = "proxy";
 
-type Pairs<'a> = Vec<(&'a str, &'a str)>;
+type QueryPairs<'a> = Vec<(&'a str, &'a str)>;
 
 /// The question that a target asks.
 pub(super) fn question(root: &str, target: &PathAndQuery) -> Option<Question> {
@@ -65,7 +65,7 @@ fn by_job(target: &PathAndQuery, project: &str, job: JobId, rest: &str) -> Optio
         return None;
     }
     let archive = with_path(target, target.path().strip_suffix(name)?.strip_suffix('/')?)?;
-    let entry = Some(Entry { name: spelling::name(name)?, class: Class::Job, archive });
+    let entry = Some(EntryName { name: spelling::name(name)?, class: Class::Job, archive });
     Some(Question { class: Class::JobEntry, project, key, target: target.clone(), entry })
 }
 
@@ -83,14 +83,14 @@ fn by_ref(target: &PathAndQuery, project: &str, rest: &str) -> Option<Question> 
         Some(entry) => {
             let path = target.path().strip_suffix(entry)?.strip_suffix("/raw/")?;
             let archive = with_path(target, &format!("{path}/download"))?;
-            Some(Entry { name: spelling::name(entry)?, class: Class::Ref, archive })
+            Some(EntryName { name: spelling::name(entry)?, class: Class::Ref, archive })
         }
     };
     let class = if entry.is_some() { Class::RefEntry } else { Class::Ref };
     Some(Question { class, project: Some(project.to_owned()), key, target: target.clone(), entry })
 }
 
-fn ref_key(project: &str, name: &str, pairs: &Pairs<'_>) -> Option<Key> {
+fn ref_key(project: &str, name: &str, pairs: &QueryPairs<'_>) -> Option<Key> {
     let value = |wanted: &str| pairs.iter().find(|(key, _)| *key == wanted).map(|(_, value)| *value);
     let job = spelling::decode_value(value(JOB)?).filter(|job| !job.is_empty())?;
     let recent = match value(RECENT) {
@@ -110,7 +110,7 @@ fn runner(target: &PathAndQuery, rest: &str) -> Option<Question> {
 }
 
 /// The runner's target with `direct_download=true`, the other pairs as they came.
-fn direct(path: &str, pairs: &Pairs<'_>) -> Option<PathAndQuery> {
+fn direct(path: &str, pairs: &QueryPairs<'_>) -> Option<PathAndQuery> {
     let mut target = format!("{path}?");
     for (key, value) in pairs {
         match (*key, *value) {
@@ -145,12 +145,12 @@ fn web(target: &PathAndQuery, path: &str) -> Option<Question> {
     let name = rest.strip_prefix("raw/")?;
     let path = target.path().strip_suffix(name)?.strip_suffix("/raw/")?;
     let archive = with_path(target, &format!("{path}/download"))?;
-    let entry = Some(Entry { name: spelling::name(name)?, class: Class::Web, archive });
+    let entry = Some(EntryName { name: spelling::name(name)?, class: Class::Web, archive });
     Some(Question { class: Class::WebEntry, project, key, target: target.clone(), entry })
 }
 
 /// The query's pairs: credentials, and those that the route knows.
-fn pairs<'a>(target: &'a PathAndQuery, known: &[&str]) -> Option<Pairs<'a>> {
+fn pairs<'a>(target: &'a PathAndQuery, known: &[&str]) -> Option<QueryPairs<'a>> {
     let allowed = |key: &str| CREDENTIAL_KEYS.contains(&key) || known.contains(&key);
     spelling::pairs(target.query().unwrap_or_default(), allowed)
 }

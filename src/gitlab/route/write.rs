@@ -29,7 +29,7 @@ pub enum Write {
 
 /// Where a redirect may lead that says a change was made: the names that GitLab goes by.
 #[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
+pub struct OwnNames<'a> {
     /// GitLab's relative root.
     pub root: &'a str,
     /// The path that was asked for.
@@ -55,10 +55,10 @@ impl Write {
         line: RequestLine<'_>,
     ) -> Option<Self> {
         let path = line.target.path();
-        match Spoken::of(line.method, line.target.query().unwrap_or_default(), fields) {
-            Spoken::Plainly => plain,
-            Spoken::As(method) => Self::of(root, &method, path),
-            Spoken::Perhaps => {
+        match OverriddenMethod::of(line.method, line.target.query().unwrap_or_default(), fields) {
+            OverriddenMethod::Plainly => plain,
+            OverriddenMethod::As(method) => Self::of(root, &method, path),
+            OverriddenMethod::Perhaps => {
                 let methods = [Method::DELETE, Method::PUT, Method::PATCH];
                 plain.or_else(|| methods.iter().find_map(|method| Self::of(root, method, path)))
             }
@@ -67,14 +67,14 @@ impl Write {
 
     /// Whether GitLab's answer says that the change was made. The browser's routes answer a change with a redirect to a
     /// page of GitLab's; one to its sign-in pages, to where the request was sent, or to somewhere else says that it wasn't.
-    pub(crate) fn was_done(self, status: StatusCode, location: Option<&[u8]>, places: Places<'_>) -> bool {
+    pub(crate) fn was_done(self, status: StatusCode, location: Option<&[u8]>, places: OwnNames<'_>) -> bool {
         let seen = matches!(status, StatusCode::FOUND | StatusCode::SEE_OTHER);
         status.is_success()
             || (self == Self::Broad && seen && location.is_some_and(|location| places.is_page(location)))
     }
 }
 
-impl Places<'_> {
+impl OwnNames<'_> {
     fn is_page(&self, location: &[u8]) -> bool {
         let Some(uri) = std::str::from_utf8(location).ok().and_then(|text| text.parse::<Uri>().ok()) else {
             return false;
@@ -107,7 +107,7 @@ fn is_safe(method: &Method) -> bool {
 
 /// What a POST means by its method (`Rack::MethodOverride`, part of every Rails application).
 #[derive(Debug, PartialEq, Eq)]
-enum Spoken {
+enum OverriddenMethod {
     /// What it says.
     Plainly,
     /// Another method.
@@ -116,7 +116,7 @@ enum Spoken {
     Perhaps,
 }
 
-impl Spoken {
+impl OverriddenMethod {
     fn of(method: &Method, query: &str, fields: &HeaderMap) -> Self {
         if *method != Method::POST {
             return Self::Plainly;
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_refused_write_changes_nothing() {
-        let places = Places {
+        let places = OwnNames {
             root: "",
             asked: "/g/p/-/jobs/42/erase",
             own: [Some("gitlab.test"), None, Some("larder:8080")],

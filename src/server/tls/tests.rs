@@ -31,12 +31,12 @@ impl Files {
         cert.der().clone()
     }
 
-    fn settings(&self, files: &[&str]) -> Settings {
+    fn settings(&self, files: &[&str]) -> ServerTls {
         let pair = |file: &&str| Pair {
             cert: self.path(&format!("{file}.pem")),
             key: self.path(&format!("{file}.key")),
         };
-        Settings { pairs: files.iter().map(pair).collect(), min_version: Version::Tls12 }
+        ServerTls { pairs: files.iter().map(pair).collect(), min_version: Version::Tls12 }
     }
 }
 
@@ -99,7 +99,7 @@ fn the_certificate_is_the_one_for_the_name_and_else_the_first() {
 fn an_older_version_than_the_least_is_refused() {
     let files = Files::new();
     let one = files.make("one", "one.example");
-    let settings = Settings { min_version: Version::Tls13, ..files.settings(&["one"]) };
+    let settings = ServerTls { min_version: Version::Tls13, ..files.settings(&["one"]) };
     let server = Certificates::load(settings, Clock::manual(0)).unwrap().current();
     assert!(
         handshake(&server, "one.example", &[&rustls::version::TLS13], std::slice::from_ref(&one)).is_ok()

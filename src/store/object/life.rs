@@ -35,7 +35,7 @@ pub enum State {
 
 /// Where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Place {
+pub(in crate::store) enum Placement {
     /// Nobody can find it yet: its file, in this directory, goes with it.
     Nowhere(Folder),
     /// In the store.
@@ -45,14 +45,14 @@ pub(in crate::store) enum Place {
 }
 
 /// What is left of a fill that the disk didn't take: what was received and not written, then the source itself.
-pub(crate) struct Remainder(Pin<Box<dyn Future<Output = Next> + Send>>);
+pub(crate) struct Remainder(Pin<Box<dyn Future<Output = ReadPiece> + Send>>);
 
 /// One step through a [`Remainder`]: a piece and what follows it.
-type Next = Option<(io::Result<Bytes>, Option<Remainder>)>;
+type ReadPiece = Option<(io::Result<Bytes>, Option<Remainder>)>;
 
 impl Remainder {
     /// A remainder that is asked for piece by piece.
-    pub(crate) fn new(next: impl Future<Output = Next> + Send + 'static) -> Self {
+    pub(crate) fn new(next: impl Future<Output = ReadPiece> + Send + 'static) -> Self {
         Self(Box::pin(next))
     }
 
@@ -68,7 +68,7 @@ pub(in crate::store) struct Life(Mutex<Progress>);
 
 struct Progress {
     state: State,
-    place: Place,
+    place: Placement,
     /// Its end is kept back until all of it was found right.
     guarded: bool,
     /// A record stands beside its file in `partial/`.
@@ -88,9 +88,9 @@ impl std::fmt::Debug for Life {
 }
 
 impl Life {
-    fn new(state: State, place: Place, seams: Option<Vec<u64>>) -> Self {
+    fn new(state: State, place: Placement, seams: Option<Vec<u64>>) -> Self {
         // What is found in parts is found by its record.
-        let noted = (state, place) == (State::Arriving, Place::Found);
+        let noted = (state, place) == (State::Arriving, Placement::Found);
         Self(Mutex::new(Progress {
             state,
             place,
@@ -104,20 +104,20 @@ impl Life {
 
     /// Of one that nobody can find yet.
     pub(in crate::store) fn begins(folder: Folder) -> Self {
-        Self::new(State::Arriving, Place::Nowhere(folder), Some(Vec::new()))
+        Self::new(State::Arriving, Placement::Nowhere(folder), Some(Vec::new()))
     }
 
     /// Of one that is found on the disk; some chunks are missing, or all are there and it wasn't found right yet.
     /// `recorded`: the length of its record.
     pub(in crate::store) fn of_partial(recorded: u64) -> Self {
-        let life = Self::new(State::Arriving, Place::Found, None);
+        let life = Self::new(State::Arriving, Placement::Found, None);
         life.0.lock().recorded = recorded;
         life
     }
 
     /// Of one that is found on the disk, whole.
     pub(in crate::store) fn of_whole() -> Self {
-        Self::new(State::Whole, Place::Found, None)
+        Self::new(State::Whole, Placement::Found, None)
     }
 }
 
@@ -127,7 +127,7 @@ impl Archive {
         self.life.0.lock().state
     }
 
-    pub(in crate::store) fn place(&self) -> Place {
+    pub(in crate::store) fn place(&self) -> Placement {
         self.life.0.lock().place
     }
 
@@ -143,12 +143,12 @@ impl Archive {
 
     /// Whether it can be found in the store.
     pub(crate) fn is_found(&self) -> bool {
-        self.place() == Place::Found
+        self.place() == Placement::Found
     }
 
     /// Whether it has left the store.
     pub(crate) fn is_retired(&self) -> bool {
-        self.place() == Place::Gone
+        self.place() == Placement::Gone
     }
 
     /// Changes what it is, and lets those know who wait.
@@ -175,21 +175,21 @@ impl Archive {
         self.becomes(State::Whole);
     }
 
-    pub(in crate::store) fn set_place(&self, place: Place) {
+    pub(in crate::store) fn set_place(&self, place: Placement) {
         self.change(|now| now.place = place);
     }
 
     /// It has left the store: its bytes stay taken until its last reader has left. Called under the store's lock.
     pub(in crate::store) fn retire(&self, bytes: u64) {
         self.lease.add(bytes);
-        self.set_place(Place::Gone);
+        self.set_place(Placement::Gone);
     }
 
     /// No more will come. One that is in the store stays there, and others may go on with it.
     pub(crate) fn break_off(&self) {
         self.change(|now| {
             let is_over = matches!(now.state, State::Complete | State::Whole | State::Unstored);
-            if !is_over && now.place != Place::Found {
+            if !is_over && now.place != Placement::Found {
                 now.state = State::Broken;
             }
         });
@@ -312,7 +312,7 @@ impl Archive {
             changes.mark_unchanged();
             match (self.state(), self.place()) {
                 (State::Complete | State::Whole, _) => return Ok(()),
-                (State::Proving, Place::Nowhere(_) | Place::Found) => drop(changes.changed().await),
+                (State::Proving, Placement::Nowhere(_) | Placement::Found) => drop(changes.changed().await),
                 _ => return Err(ReadError::Broken("the archive wasn't found right")),
             }
         }
@@ -320,7 +320,7 @@ impl Archive {
 
     /// What nobody could find, nobody can want any more once it is dropped.
     pub(super) fn clear_away(&self) {
-        let Place::Nowhere(folder) = self.place() else {
+        let Placement::Nowhere(folder) = self.place() else {
             return;
         };
         let (layout, key, id) = (&self.layout, self.key(), self.id());

@@ -21,7 +21,7 @@ use crate::store::mapped::Mapped;
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 type Comparing = Pin<Box<dyn Future<Output = io::Result<Result<(), Unsound>>> + Send>>;
-type Waiting = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
+type SyncWait = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
 /// A range of an archive, slice by slice, each within one chunk. Slices are copies unless the kernel alone will read them.
 /// It waits for its own bytes only.
@@ -31,17 +31,17 @@ pub struct Reader {
     /// Where the range ends; `None`: where the archive does.
     end: Option<u64>,
     way: ReadPath,
-    kind: Kind,
+    kind: ReadTerms,
     /// What is read off the runtime, and whether its chunk was being written.
     reading: Option<(Reading, bool)>,
     comparing: Option<Comparing>,
     changes: Option<watch::Receiver<u64>>,
-    waiting: Option<Waiting>,
+    waiting: Option<SyncWait>,
     remainder: Option<Remainder>,
 }
 
 /// On which terms it reads.
-enum Kind {
+enum ReadTerms {
     /// What is in the store. `all` of one that isn't whole: its end is kept back until it was found right.
     Stored { all: bool },
     /// What arrives: `tail` is what GitLab showed this reader of its end, before that could be compared.
@@ -68,7 +68,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    fn new(archive: Arc<Archive>, at: u64, end: Option<u64>, kind: Kind) -> Self {
+    fn new(archive: Arc<Archive>, at: u64, end: Option<u64>, kind: ReadTerms) -> Self {
         let end = end.or_else(|| archive.length());
         Self {
             archive,
@@ -86,11 +86,11 @@ impl Reader {
 
     pub(super) fn of_stored(archive: Arc<Archive>, range: Range<u64>) -> Self {
         let all = Some(range.end) == archive.length() && range.start == 0;
-        Self::new(archive, range.start, Some(range.end), Kind::Stored { all })
+        Self::new(archive, range.start, Some(range.end), ReadTerms::Stored { all })
     }
 
     pub(super) fn following(archive: Arc<Archive>, at: u64, end: Option<u64>, tail: Option<Vec<u8>>) -> Self {
-        Self::new(archive, at, end, Kind::Following { tail })
+        Self::new(archive, at, end, ReadTerms::Following { tail })
     }
 
     /// Allows slices of the mapping: they go to a plain socket and are read by nobody on their way.
@@ -236,8 +236,8 @@ impl Reader {
         let length = self.archive.length()?;
         let guarded = length.saturating_sub(TAIL);
         match &self.kind {
-            Kind::Stored { all } => all.then_some(guarded),
-            Kind::Following { tail } => {
+            ReadTerms::Stored { all } => all.then_some(guarded),
+            ReadTerms::Following { tail } => {
                 let compared = tail.as_ref().map(|tail| length.saturating_sub(to_u64(tail.len())));
                 // What the disk doesn't take can't be found right by us either: it is GitLab's word alone.
                 let sure = (self.archive.is_guarded() && state != State::Unstored).then_some(guarded);
@@ -249,11 +249,11 @@ impl Reader {
     /// It may go no further yet.
     fn at_the_guard(&self, state: State) -> NextRead {
         match (&self.kind, state) {
-            (Kind::Stored { .. }, _) => NextRead::Fail(ReadError::Unproven),
-            (Kind::Following { .. }, State::Broken | State::Unstored) => {
+            (ReadTerms::Stored { .. }, _) => NextRead::Fail(ReadError::Unproven),
+            (ReadTerms::Following { .. }, State::Broken | State::Unstored) => {
                 NextRead::Fail(ReadError::Broken("the fill broke off"))
             }
-            (Kind::Following { .. }, _) => self.wait_if_it_comes(),
+            (ReadTerms::Following { .. }, _) => self.wait_if_it_comes(),
         }
     }
 
@@ -267,8 +267,8 @@ impl Reader {
 
     fn missing(&self, state: State) -> NextRead {
         match &self.kind {
-            Kind::Stored { .. } => NextRead::Fail(ReadError::Absent(ChunkStates::of(self.at))),
-            Kind::Following { tail } => {
+            ReadTerms::Stored { .. } => NextRead::Fail(ReadError::Absent(ChunkStates::of(self.at))),
+            ReadTerms::Following { tail } => {
                 let all = tail.is_none() && self.end == self.archive.length();
                 if state == State::Unstored && all {
                     NextRead::Inherit
@@ -280,7 +280,7 @@ impl Reader {
     }
 
     fn tail_is_as_expected(&mut self, length: u64) -> bool {
-        let Kind::Following { tail } = &mut self.kind else {
+        let ReadTerms::Following { tail } = &mut self.kind else {
             return true;
         };
         let Some(expected) = tail.take() else {

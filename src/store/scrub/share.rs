@@ -7,9 +7,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// A share of the time, in percent: 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share(u8);
+pub struct TimeShare(u8);
 
-impl Share {
+impl TimeShare {
     /// None of it.
     pub const NONE: Self = Self(0);
 
@@ -49,9 +49,9 @@ mod tests {
             (50, Duration::MAX, LONGEST),
             (0, ms(1), LONGEST),
         ] {
-            assert_eq!(Share::percent(percent).unwrap().pause(took), pause, "{percent} %, {took:?}");
+            assert_eq!(TimeShare::percent(percent).unwrap().pause(took), pause, "{percent} %, {took:?}");
         }
-        assert_eq!(Share::percent(101), None);
-        assert!(Share::NONE.is_none() && !Share::percent(1).unwrap().is_none());
+        assert_eq!(TimeShare::percent(101), None);
+        assert!(TimeShare::NONE.is_none() && !TimeShare::percent(1).unwrap().is_none());
     }
 }

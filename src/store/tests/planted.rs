@@ -322,7 +322,7 @@ async fn a_file_with_another_name_is_read_and_never_written_to() {
     let before = contents(elsewhere.path());
     let bench = Bench::new(dir.path(), ROOM);
     assert!(bench.store.find(key(42)).await.is_none(), "what would be written to can't be used");
-    let mut scrub = Scrub::new(Arc::clone(&bench.store), Arc::default(), Share::NONE);
+    let mut scrub = Scrub::new(Arc::clone(&bench.store), Arc::default(), TimeShare::NONE);
     while scrub.step() {}
     bench.store.close();
     assert_eq!(contents(elsewhere.path()), before);

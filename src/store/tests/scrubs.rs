@@ -37,7 +37,7 @@ impl Scene {
 
     /// What reads them again, here step by step.
     fn scrub(&self) -> Scrub {
-        Scrub::new(Arc::clone(&self.bench.store), Arc::clone(&self.metrics), Share::percent(50).unwrap())
+        Scrub::new(Arc::clone(&self.bench.store), Arc::clone(&self.metrics), TimeShare::percent(50).unwrap())
     }
 
     fn zip(&self, job: u64) -> PathBuf {
@@ -175,6 +175,6 @@ async fn a_restart_goes_on_where_it_stopped() {
 #[tokio::test]
 async fn without_a_share_nothing_is_read() {
     let scene = Scene::new(&[1000]).await;
-    Scrub::new(Arc::clone(&scene.bench.store), Arc::clone(&scene.metrics), Share::NONE).run().await;
+    Scrub::new(Arc::clone(&scene.bench.store), Arc::clone(&scene.metrics), TimeShare::NONE).run().await;
     assert_eq!(scene.bytes(), 0);
 }

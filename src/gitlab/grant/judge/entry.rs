@@ -64,7 +64,7 @@ pub(crate) enum Proof {
     Held(Yes),
     /// This caller may have entries of what GitLab has; whether that is what is held must be asked on the route for
     /// the whole archive.
-    Unnamed(Access),
+    Unnamed(UnnamedYes),
     /// GitLab has another archive.
     Different,
     /// GitLab refuses; the answer is the caller's.
@@ -75,9 +75,9 @@ pub(crate) enum Proof {
 
 /// A yes to entries of an archive that it doesn't name. Only with a yes that names one does it become a [`Yes`].
 #[derive(Debug, Clone)]
-pub(crate) struct Access(());
+pub(crate) struct UnnamedYes(());
 
-impl Access {
+impl UnnamedYes {
     /// A yes on the entry's route, where the same caller was let in to the archive, with these facts, on the route next to it
     /// a moment ago.
     pub(crate) fn granted(self, _grant: &Grant, facts: Facts) -> Verdict {
@@ -105,7 +105,7 @@ pub(crate) fn judge_entry(asked: &EntryCondition, answer: Answer<'_>) -> Proof {
             Some(sent) if given.is_some_and(|given| given != sent.as_str()) => Proof::NotOurs,
             Some(Validator::Own(own)) if tag == Some(own) => Proof::Held(Yes(())),
             Some(Validator::Own(_)) | None => Proof::NotOurs,
-            Some(Validator::Constant) => Proof::Unnamed(Access(())),
+            Some(Validator::Constant) => Proof::Unnamed(UnnamedYes(())),
         },
         StatusCode::OK if !is_encoded(answer.fields) => {
             let own = given.and_then(Etag::strong).filter(|own| own.digest().is_some());
@@ -115,7 +115,7 @@ pub(crate) fn judge_entry(asked: &EntryCondition, answer: Answer<'_>) -> Proof {
                 (Some(own), Some(tag)) if own == *tag => Proof::Held(Yes(())),
                 (Some(_), Some(_)) => Proof::Different,
                 // A page that somebody put in GitLab's place is no file of an archive.
-                _ if alike => Proof::Unnamed(Access(())),
+                _ if alike => Proof::Unnamed(UnnamedYes(())),
                 _ => Proof::NotOurs,
             }
         }

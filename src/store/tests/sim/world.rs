@@ -16,7 +16,7 @@ use crate::base::clock::Clock;
 use crate::base::key::ArchiveId;
 use crate::store::error::NoRoom;
 use crate::store::record::CHUNK;
-use crate::store::{Archive, Error, Record, Scrub, Settings, Share, Store, record};
+use crate::store::{Archive, Error, Record, Scrub, Settings, Store, TimeShare, record};
 
 /// Bytes that a fill's writer is given at a time.
 const PIECE: usize = 30_000;
@@ -170,7 +170,7 @@ impl World {
                 Ok(Done::default())
             }
             Deed::Scrub(steps) => {
-                let mut scrub = Scrub::new(self.store(), Arc::default(), Share::percent(100).unwrap());
+                let mut scrub = Scrub::new(self.store(), Arc::default(), TimeShare::percent(100).unwrap());
                 for _ in 0..steps {
                     scrub.step();
                 }

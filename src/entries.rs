@@ -135,7 +135,9 @@ impl Entries {
                     None
                 }
             };
-            this.known.optionally_get_with(key.clone(), init)
+            let known = this.known.optionally_get_with(key.clone(), init);
+            this.known.run_pending_tasks();
+            known
         });
         found.await.ok()?
     }
@@ -170,6 +172,8 @@ impl Entries {
         let read = move || {
             let read = || this.read_listing(&archive).map(Arc::new);
             let listing = this.directories.try_get_with(archive.id(), read);
+            // Left to itself, the cache lets go of what is too much only some time later, and 64 more may come until then.
+            this.directories.run_pending_tasks();
             listing.inspect_err(
                 |reason| tracing::warn!(archive = %archive.id(), %reason, "a directory can't be read"),
             )

@@ -128,7 +128,7 @@ impl Entries {
         let found = crate::base::rt::blocking(move || {
             let directory = &listing.directory;
             let entry = directory.find(key.1.as_bytes())?;
-            let init = || match entry.locate(&this.eyes(&archive), directory) {
+            let init = || match entry.locate(&this.eyes(&archive), directory.begins_at()) {
                 Ok(data) => Some(Arc::new(CachedEntry::new(entry, data))),
                 Err(reason) => {
                     tracing::debug!(archive = %key.0, %reason, "an entry is left to GitLab");
@@ -147,7 +147,7 @@ impl Entries {
         let (listing, name) = (self.listing(archive).await?, name.to_owned());
         let found = crate::base::rt::blocking(move || {
             let entry = listing.directory.find(name.as_bytes())?;
-            Some(Listed { span: entry.span(name.len(), &listing.directory), size: entry.size })
+            Some(Listed { span: entry.span(name.len(), listing.directory.begins_at()), size: entry.size })
         });
         found.await.ok()?
     }

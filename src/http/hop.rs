@@ -4,6 +4,7 @@
 //! added. Pure; knows nothing of caches or credentials.
 
 mod claims;
+mod forwarded;
 mod head;
 mod ignored;
 mod names;
@@ -13,7 +14,8 @@ use std::borrow::Cow;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) use claims::NoAddress;
-pub use claims::{Peer, Way, admit, forward, is_forwarding};
+pub use claims::{Peer, admit, is_forwarding};
+pub use forwarded::{Way, forward};
 pub(crate) use head::REQUEST_ID;
 pub use head::{Head, Sent};
 pub use ignored::Ignored;

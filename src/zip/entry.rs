@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use rawzip::{CompressionMethod, ZipFileHeaderRecord};
 
-use super::directory::Directory;
 use super::{LOCAL_HEADER, ReadAt, read_exact};
 use crate::base::num::to_u64;
 
@@ -123,14 +122,9 @@ impl Entry {
         }
     }
 
-    /// Finds its data in the archive that the directory is of, by its local header, and refuses an entry that can't be
-    /// read whatever they hold. Blocks.
-    pub fn locate(&self, source: &impl ReadAt, directory: &Directory) -> Result<Range<u64>, BadEntry> {
-        self.locate_before(source, directory.begins_at())
-    }
-
-    /// The same in an archive whose directory begins there.
-    pub(super) fn locate_before(&self, source: &impl ReadAt, directory: u64) -> Result<Range<u64>, BadEntry> {
+    /// Finds its data in an archive whose directory begins at byte `directory`, by its local header, and refuses an entry
+    /// that can't be read whatever they hold. Blocks.
+    pub fn locate(&self, source: &impl ReadAt, directory: u64) -> Result<Range<u64>, BadEntry> {
         self.is_readable()?;
         let mut header = [0; 30];
         read_exact(source, &mut header, self.header)?;
@@ -144,12 +138,12 @@ impl Entry {
         if end <= directory { Ok(from..end) } else { Err(BadEntry::Outside) }
     }
 
-    /// Where its local header and its data lie, with room for an extra field that the directory doesn't speak of: mostly
+    /// Where its local header and its data lie before a directory that begins there, with room for an extra field that the directory doesn't speak of: mostly
     /// more than there is, seldom less.
-    pub(crate) fn span(&self, name: usize, directory: &Directory) -> Range<u64> {
+    pub(crate) fn span(&self, name: usize, directory: u64) -> Range<u64> {
         let between = LOCAL_HEADER.saturating_add(to_u64(name)).saturating_add(EXTRA);
         let end = self.header.saturating_add(between).saturating_add(self.compressed);
-        let end = end.min(directory.begins_at());
+        let end = end.min(directory);
         self.header.min(end)..end
     }
 
@@ -191,7 +185,7 @@ mod tests {
     fn locate(bytes: &[u8]) -> Result<Range<u64>, BadEntry> {
         let directory = open(bytes).unwrap();
         let (_, entry) = directory.entries().next().unwrap();
-        entry.locate(&Slice(bytes, usize::MAX), &directory)
+        entry.locate(&Slice(bytes, usize::MAX), directory.begins_at())
     }
 
     fn of(file: File) -> Vec<u8> {
@@ -238,7 +232,7 @@ mod tests {
         let bytes = of(File::stored("a", b"content"));
         let directory = open(&bytes).unwrap();
         let entry = directory.find(b"a").unwrap();
-        let cut = entry.locate(&Slice(&bytes[..29], usize::MAX), &directory);
+        let cut = entry.locate(&Slice(&bytes[..29], usize::MAX), directory.begins_at());
         assert!(matches!(cut, Err(BadEntry::Read(_))), "{cut:?}");
     }
 

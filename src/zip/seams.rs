@@ -61,7 +61,7 @@ fn check_those(
 
 fn check_one(source: &impl ReadAt, entry: Entry, directory: u64) -> Result<(), NotWhole> {
     // What can't be read whatever it holds says nothing.
-    let Ok(data) = entry.locate_before(source, directory) else {
+    let Ok(data) = entry.locate(source, directory) else {
         return Ok(());
     };
     match verify(source, entry, data) {

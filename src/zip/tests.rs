@@ -33,7 +33,7 @@ pub(super) fn content(bytes: &[u8], name: &[u8]) -> Result<Vec<u8>, BadEntry> {
 }
 
 pub(super) fn extract(source: Slice<'_>, entry: Entry, directory: &Directory) -> Result<Vec<u8>, BadEntry> {
-    let data = entry.locate(&source, directory)?;
+    let data = entry.locate(&source, directory.begins_at())?;
     let verdict = verify(source, entry, data.clone());
     let mut member = Member::new(source, entry, data);
     let mut content = Vec::new();

@@ -58,7 +58,7 @@ pub(crate) fn directory(bytes: &[u8]) -> bool {
 }
 
 fn is_read(source: &InMemory<'_>, entry: Entry, directory: &Directory) -> bool {
-    let Ok(data) = entry.locate(source, directory) else { return false };
+    let Ok(data) = entry.locate(source, directory.begins_at()) else { return false };
     assert!(data.start >= 30 && data.end <= directory.begins_at());
     assert_eq!(data.end - data.start, entry.compressed);
     let mut member = Member::new(source, entry, data);

@@ -18,6 +18,9 @@
 //!            yes: slices, for a &Grant that names them | no: GitLab's answer, word for word | other: a new fill
 //! ```
 //!
+//! `server` knows `proxy` as a `Handler` only. `fill` brings bytes to the store by claims on chunks of
+//! one object, whether a whole archive is wanted or a range of it, and asks for them through an `ArchiveOrigin`.
+//!
 //! # The layers
 //!
 //! A module names only modules that stand on lines below its own; a test reads the tree and holds it to that.

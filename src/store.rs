@@ -118,7 +118,7 @@ const LOOKS: usize = 4;
 /// The store.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<StoreInner>,
+    inner: Arc<StoreInner>,
     max_age: u64,
     clock: Clock,
     lock: Mutex<Option<Lock>>,
@@ -145,10 +145,10 @@ impl Store {
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
         let disk = Arc::new(Disk::new(clock.clone()));
         let budget = budget::here(settings, &lock.reach).map_err(fail)?;
-        let shared = Arc::new(StoreInner::new(layout, settings.read, limits, budget, disk));
-        shared.adopt_partial().map_err(fail)?;
+        let inner = Arc::new(StoreInner::new(layout, settings.read, limits, budget, disk));
+        inner.adopt_partial().map_err(fail)?;
         Ok(Self {
-            shared,
+            inner,
             max_age: settings.max_age.as_secs(),
             clock,
             lock: Mutex::new(Some(lock)),
@@ -160,7 +160,7 @@ impl Store {
     /// Goes a step through what the last larder left: first reads the index, then looks at the files. `false` when there
     /// is no more to do. Blocks: some milliseconds a step, but for the first, where a million rows take a second.
     pub fn check_some(&self) -> bool {
-        self.pass.lock().step(&self.shared)
+        self.pass.lock().step(&self.inner)
     }
 
     /// [Checks](Self::check_some) all in the background. Ends when the store is closed or nobody refers to it any more.
@@ -178,7 +178,7 @@ impl Store {
     pub async fn find(&self, key: Key) -> Option<Arc<Archive>> {
         let now = self.clock.now().unix_seconds();
         for _ in 0..LOOKS {
-            let look = self.shared.shelf.lock().look(key, now);
+            let look = self.inner.shelf.lock().look(key, now);
             match look {
                 Look::Absent => return None,
                 Look::Unchecked if !self.seek(key).await => return None,
@@ -199,17 +199,17 @@ impl Store {
     }
 
     async fn open_up(&self, key: Key, slot: StoredMeta) -> Option<Arc<Archive>> {
-        let shared = Arc::clone(&self.shared);
-        crate::base::rt::blocking(move || shared.open(key, slot)).await.ok()?
+        let inner = Arc::clone(&self.inner);
+        crate::base::rt::blocking(move || inner.open(key, slot)).await.ok()?
     }
 
     /// Looks among the files that haven't been looked at; whether there is something now.
     async fn seek(&self, key: Key) -> bool {
-        let shared = Arc::clone(&self.shared);
+        let inner = Arc::clone(&self.inner);
         let seek = move || {
             // Of those who ask for one archive at once, the first has found it for all.
-            if shared.holds(key).is_none() {
-                shared.seek(key);
+            if inner.holds(key).is_none() {
+                inner.seek(key);
             }
         };
         // One that dies has found nothing.
@@ -219,19 +219,19 @@ impl Store {
 
     /// The name of the archive under a key, at a glance.
     pub(crate) fn holds(&self, key: Key) -> Option<ArchiveId> {
-        self.shared.holds(key)
+        self.inner.holds(key)
     }
 
     /// Whether another key's archive is proven to be the one GitLab speaks of; if so, it is found under `key` as well
     /// from now on. `known`: one that GitLab was just found not to have there.
     pub(crate) async fn join(&self, key: Key, seen: &Facts, known: Option<ArchiveId>) -> bool {
-        let holder = self.shared.shelf.lock().shelf.marked(seen.sought());
+        let holder = self.inner.shelf.lock().shelf.marked(seen.sought());
         let Some(holder) = holder.filter(|holder| *holder != key) else {
             return false;
         };
         match self.find(holder).await {
             Some(archive) if archive.facts().proves(seen) && Some(archive.id()) != known => {
-                self.shared.shelf.lock().shelf.join(key, archive.key(), archive.id());
+                self.inner.shelf.lock().shelf.join(key, archive.key(), archive.id());
                 true
             }
             _ => false,
@@ -241,12 +241,12 @@ impl Store {
     /// Whether an archive that would have to be fetched may be brought to the disk now. While that refuses, one every
     /// few seconds may be: whoever gets a yes should go on to [`Self::begin`].
     pub(crate) fn may_try(&self) -> bool {
-        self.shared.disk.may_try()
+        self.inner.disk.may_try()
     }
 
     /// Whether the disk refuses and it is time to try it again.
     pub(crate) fn is_to_be_tried(&self) -> bool {
-        self.shared.disk.is_to_be_tried()
+        self.inner.disk.is_to_be_tried()
     }
 
     /// Makes an archive that is about to arrive, by what its record is to say, with room for all of it: it gets a new name,
@@ -256,25 +256,25 @@ impl Store {
         record: Record,
         length: Option<u64>,
     ) -> Result<(Arc<Archive>, ChunkClaim), Error> {
-        let shared = Arc::clone(&self.shared);
-        let begun = crate::base::rt::blocking(move || shared.begin(record, length)).await;
+        let inner = Arc::clone(&self.inner);
+        let begun = crate::base::rt::blocking(move || inner.begin(record, length)).await;
         let begun = begun.map_err(|reason| Error::io("begin", reason)).flatten();
-        begun.inspect_err(|error| self.shared.disk.failed(error))
+        begun.inspect_err(|error| self.inner.disk.failed(error))
     }
 
     /// The same of an archive whose parts come as they are wanted: room is taken for those alone. Blocks.
     pub(crate) fn begin_in_parts(&self, record: Record) -> Result<Arc<Archive>, Error> {
-        self.shared.begin_in_parts(record)
+        self.inner.begin_in_parts(record)
     }
 
     /// Takes on the first missing bytes of a range that nobody fetches.
     pub(crate) fn claim(&self, archive: &Arc<Archive>, range: &Range<u64>) -> Option<ChunkClaim> {
-        self.shared.claim(archive, range)
+        self.inner.claim(archive, range)
     }
 
     /// Writes down which chunks of an archive are here, where that is of use to the next larder. Blocks.
     pub(crate) fn note(&self, archive: &Archive) -> Result<(), Error> {
-        self.shared.note(archive)
+        self.inner.note(archive)
     }
 
     /// Lets an archive be found of which some chunks are here, if `still` says that nothing has overtaken it; nothing may
@@ -284,7 +284,7 @@ impl Store {
         archive: &Arc<Archive>,
         still: impl FnOnce() -> Option<G>,
     ) -> Result<bool, Error> {
-        self.shared.place(archive, still, self.clock.now().unix_seconds())
+        self.inner.place(archive, still, self.clock.now().unix_seconds())
     }
 
     /// Puts an archive into the store whose bytes are all here, and right. One that can be found already must still be the
@@ -295,18 +295,18 @@ impl Store {
         still: impl FnOnce() -> Option<G>,
     ) -> Result<bool, Error> {
         let now = self.clock.now().unix_seconds();
-        self.shared.commit(archive, still, now).map_err(|error| archive.trial().failed(error))
+        self.inner.commit(archive, still, now).map_err(|error| archive.trial().failed(error))
     }
 
     /// Puts a chunk that was fetched again in the place of one that was unsound. Returns whether it is the right one. Blocks.
     pub(crate) fn repair(&self, archive: &Archive, chunk: u64, bytes: &[u8]) -> io::Result<bool> {
-        self.shared.repair(archive, chunk, bytes)
+        self.inner.repair(archive, chunk, bytes)
     }
 
     /// Takes an archive out that can't be repaired, or isn't right. Blocks.
     pub(crate) fn give_up(&self, archive: &Archive) {
-        let taken = self.shared.take_out(archive.key(), Some(archive.id()));
-        self.shared.unlink(archive.key(), taken);
+        let taken = self.inner.take_out(archive.key(), Some(archive.id()));
+        self.inner.unlink(archive.key(), taken);
     }
 
     /// Takes an archive out of the store: with `id`, only that very one. It is gone from disk when this returns;
@@ -321,7 +321,7 @@ impl Store {
     /// archive goes under whichever key it is stored; a ref that no longer leads to an archive takes nobody else's
     /// along.
     pub(crate) fn take_out(&self, key: Key, id: Option<ArchiveId>) -> Option<Detached> {
-        let mut shelved = self.shared.shelf.lock();
+        let mut shelved = self.inner.shelf.lock();
         let holder = shelved.shelf.part(key);
         // What its files hold isn't known yet, and is void.
         let unchecked = (id.is_none() && shelved.unchecked.awaits(key)).then_some(key);
@@ -331,16 +331,16 @@ impl Store {
         drop(shelved);
         let own = holder.is_none_or(|holder| holder == key) || key.job().is_some();
         let key = holder.filter(|_| own).unwrap_or(key);
-        let slot = self.shared.take_out(key, id);
+        let slot = self.inner.take_out(key, id);
         (slot.is_some() || unchecked.is_some()).then_some(Detached { key, slot, unchecked })
     }
 
     /// The rest of [`Self::remove`].
     pub(crate) async fn unlink(&self, taken: Detached) {
-        let shared = Arc::clone(&self.shared);
+        let inner = Arc::clone(&self.inner);
         let remove = move || {
-            shared.unlink(taken.key, taken.slot);
-            taken.unchecked.into_iter().for_each(|key| shared.clear(key));
+            inner.unlink(taken.key, taken.slot);
+            taken.unchecked.into_iter().for_each(|key| inner.clear(key));
         };
         // A file that can't be unlinked is found, without its record or expired, at the next start.
         let _ = crate::base::rt::blocking(remove).await;
@@ -348,44 +348,44 @@ impl Store {
 
     /// Bytes that it may take.
     pub(crate) fn budget(&self) -> u64 {
-        self.shared.budget
+        self.inner.budget
     }
 
     /// Sizes for the metrics.
     pub fn totals(&self) -> Totals {
-        let shelved = self.shared.shelf.lock();
+        let shelved = self.inner.shelf.lock();
         Totals {
             archives: shelved.shelf.len(),
             bytes: shelved.shelf.taken(),
             evicted: shelved.evicted,
             unchecked: shelved.unchecked.shards(),
-            writable: !self.shared.disk.is_refusing(),
+            writable: !self.inner.disk.is_refusing(),
         }
     }
 
     /// Closes what nobody uses and notes when archives were used last. To be called every minute or so.
     pub(crate) fn sweep(&self) {
-        self.shared.sweep();
+        self.inner.sweep();
     }
 
     /// Lets nothing begin another read of archives that blocks (comparing, unpacking, finding out whether one is right): the
     /// program ends now.
     pub(crate) fn stop(&self) {
-        self.shared.gate.stop();
+        self.inner.gate.stop();
     }
 
     /// Whether it was told to.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.shared.gate.is_stopping()
+        self.inner.gate.is_stopping()
     }
 
     /// Writes down what the next start would otherwise have to find out, and gives the directory back. Blocks.
     pub fn close(&self) {
         // Whatever looks at the files has ended before another larder may have the directory.
-        self.shared.closing.store(true, Ordering::SeqCst);
+        self.inner.closing.store(true, Ordering::SeqCst);
         self.pass.lock().end();
-        self.shared.note_uses();
-        self.shared.index.close();
+        self.inner.note_uses();
+        self.inner.index.close();
         self.lock.lock().take();
     }
 }

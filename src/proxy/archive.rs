@@ -64,7 +64,7 @@ async fn stored(request: &ArtifactRequest<'_>, admitted: Admitted<Arc<Archive>>)
     let answer = from_store(request, admitted, &missing_ranges);
     for range in missing_ranges.into_inner() {
         let fills = &request.proxy.fills;
-        let begun = Box::pin(fills.begin_span(&request.asker(), &archive, &range, Insists::Yes)).await;
+        let begun = Box::pin(fills.begin_span(&request.requester(), &archive, &range, Insists::Yes)).await;
         if let Err(error) = begun {
             tracing::debug!(%error, "a part of an archive is left to GitLab");
             return NextStep::Pass(Outcome::NoRoom);
@@ -139,7 +139,7 @@ fn growing(request: &ArtifactRequest<'_>, arriving: Arriving) -> Answered {
     };
     let source = |span: respond::ServedSpan| {
         let growing = archive.follow(grant, span.start, span.end)?;
-        Some(Body::Growing(growing, arrival.awaited_by(request.asker())))
+        Some(Body::Growing(growing, arrival.awaited_by(request.requester())))
     };
     (outcome, respond::respond(request.exchange.request(), entity, source))
 }

@@ -96,7 +96,7 @@ impl EntryRequest<'_> {
         let listed = self.listed(held.archive()).await?;
         let admitted = self.admit(held, listed.size).await?;
         let (archive, fills) = (admitted.archive(), &self.request.proxy.fills);
-        let brought = fills.bring(&self.request.asker(), archive, listed.span, Insists::No).await;
+        let brought = fills.bring(&self.request.requester(), archive, listed.span, Insists::No).await;
         brought.map_err(|error| left_missing(&error))?;
         let entry = self.find(archive).await?;
         self.fetch_data(archive, &entry).await.map_err(|error| left_missing(&error))?;
@@ -164,7 +164,7 @@ impl EntryRequest<'_> {
                 Admission::Down(error) => return Err(NextStep::down(&error)),
                 _ => return Err(NextStep::Pass(Outcome::Missed)),
             }
-            let fetched = fills.ensure_directory(&self.request.asker(), archive).await;
+            let fetched = fills.ensure_directory(&self.request.requester(), archive).await;
             fetched.map_err(|error| left_missing(&error))?;
         }
         let listed = entries.listed(archive, self.name).await;
@@ -174,10 +174,10 @@ impl EntryRequest<'_> {
     /// Fetches an entry's data: all of a short one, as it is unpacked at once; the beginning of a long one, whose rest is on
     /// its way then.
     async fn fetch_data(&self, archive: &Arc<Archive>, entry: &OpenEntry) -> io::Result<()> {
-        let (fills, asker, data) = (&self.request.proxy.fills, self.request.asker(), entry.data());
-        fills.bring(&asker, archive, data.clone(), Insists::No).await?;
+        let (fills, requester, data) = (&self.request.proxy.fills, self.request.requester(), entry.data());
+        fills.bring(&requester, archive, data.clone(), Insists::No).await?;
         let at_once = data.start..data.end.min(data.start.saturating_add(AT_ONCE));
-        fills.ensure(&asker, archive, at_once, Insists::No).await
+        fills.ensure(&requester, archive, at_once, Insists::No).await
     }
 
     async fn response(

@@ -44,7 +44,7 @@ impl<'a> ArtifactRequest<'a> {
     }
 
     /// In whose name, and with which question, bytes of the archive are asked for.
-    pub(super) fn asker(&self) -> Requester {
+    pub(super) fn requester(&self) -> Requester {
         Requester { caller: self.caller.clone(), question: self.question.of_archive() }
     }
 
@@ -55,7 +55,7 @@ impl<'a> ArtifactRequest<'a> {
 
     /// What is damaged of an archive is fetched again in this caller's name.
     pub(super) fn repairer(&self) -> Repairer {
-        Repairer { proxy: Arc::clone(self.proxy), requester: self.asker() }
+        Repairer { proxy: Arc::clone(self.proxy), requester: self.requester() }
     }
 
     /// Asks what GitLab has, of which nothing is held; never a grant.

@@ -71,23 +71,23 @@ enum RecoveryStage {
 
 impl RecoveryPass {
     /// Goes one step: `false` after the last. Stops early where the store is closing. Blocks for the disk.
-    pub(super) fn step(&mut self, shared: &Arc<StoreInner>) -> bool {
-        if shared.is_closing() {
+    pub(super) fn step(&mut self, inner: &Arc<StoreInner>) -> bool {
+        if inner.is_closing() {
             self.stage = RecoveryStage::Over;
         }
         self.stage = match std::mem::replace(&mut self.stage, RecoveryStage::Over) {
             RecoveryStage::Over => return false,
             RecoveryStage::Rows => {
-                load(shared);
-                self.list(shared, 0)
+                load(inner);
+                self.list(inner, 0)
             }
-            RecoveryStage::Shard(number, archives) => self.judge(shared, number, archives),
-            RecoveryStage::Missing(from) => self.forget_missing(shared, from),
-            RecoveryStage::Trim if trim(shared) == STEP => RecoveryStage::Trim,
+            RecoveryStage::Shard(number, archives) => self.judge(inner, number, archives),
+            RecoveryStage::Missing(from) => self.forget_missing(inner, from),
+            RecoveryStage::Trim if trim(inner) == STEP => RecoveryStage::Trim,
             RecoveryStage::Trim => RecoveryStage::Over,
         };
-        if matches!(self.stage, RecoveryStage::Over) && !shared.is_closing() {
-            let archives = shared.shelf.lock().shelf.len();
+        if matches!(self.stage, RecoveryStage::Over) && !inner.is_closing() {
+            let archives = inner.shelf.lock().shelf.len();
             self.tally.tell(archives);
         }
         true
@@ -99,12 +99,12 @@ impl RecoveryPass {
     }
 
     /// Lists a shard. One that can't be listed has nothing that is known of; what the index says of it may stay.
-    fn list(&mut self, shared: &StoreInner, number: u16) -> RecoveryStage {
+    fn list(&mut self, inner: &StoreInner, number: u16) -> RecoveryStage {
         if number == SHARDS {
             return RecoveryStage::Missing(0);
         }
-        let path = shared.layout.shard_at(number);
-        let archives = shared.layout.list(&path).unwrap_or_else(|error| {
+        let path = inner.layout.shard_at(number);
+        let archives = inner.layout.list(&path).unwrap_or_else(|error| {
             self.tally.unreadable(&path, &error);
             Archives::new()
         });
@@ -113,28 +113,28 @@ impl RecoveryPass {
 
     fn judge(
         &mut self,
-        shared: &Arc<StoreInner>,
+        inner: &Arc<StoreInner>,
         number: u16,
         mut archives: <Archives as IntoIterator>::IntoIter,
     ) -> RecoveryStage {
         for ((key, id), found) in archives.by_ref().take(STEP) {
-            if shared.is_closing() {
+            if inner.is_closing() {
                 return RecoveryStage::Over;
             }
             // A name in another shard than its key's is nobody's.
             if layout::shard_of(key) == number {
-                self.examine(shared, key, id, found.both());
+                self.examine(inner, key, id, found.both());
             }
         }
         if archives.len() > 0 {
             return RecoveryStage::Shard(number, archives);
         }
-        shared.shelf.lock().unchecked.looked_at(number);
-        self.list(shared, number + 1)
+        inner.shelf.lock().unchecked.looked_at(number);
+        self.list(inner, number + 1)
     }
 
-    fn examine(&mut self, shared: &Arc<StoreInner>, key: Key, id: ArchiveId, both: bool) {
-        let mut shelved = shared.shelf.lock();
+    fn examine(&mut self, inner: &Arc<StoreInner>, key: Key, id: ArchiveId, both: bool) {
+        let mut shelved = inner.shelf.lock();
         let standing = shelved.standing(key, id);
         if standing == FoundFiles::Shelved && both {
             shelved.shelf.check(key);
@@ -143,65 +143,65 @@ impl RecoveryPass {
         match standing {
             // Where the listing has but half of it, it has perhaps just come; the end of the pass looks again.
             FoundFiles::Shelved | FoundFiles::Coming => {}
-            FoundFiles::Void => self.delete(shared, key, id),
-            FoundFiles::News => self.hear(shared, key, id),
+            FoundFiles::Void => self.delete(inner, key, id),
+            FoundFiles::News => self.hear(inner, key, id),
         }
     }
 
     /// Adopts what is news, if it is good.
-    fn hear(&mut self, shared: &Arc<StoreInner>, key: Key, id: ArchiveId) {
-        let slot = match read(&shared.layout, key, id) {
+    fn hear(&mut self, inner: &Arc<StoreInner>, key: Key, id: ArchiveId) {
+        let slot = match read(&inner.layout, key, id) {
             Ok(slot) => slot,
-            Err(Unfit::Half) => return self.delete(shared, key, id),
+            Err(Unfit::Half) => return self.delete(inner, key, id),
             Err(Unfit::Record(reason @ BadRecord::Version(_))) => {
-                return self.tally.left_alone(&shared.layout.rec(key, id), &reason);
+                return self.tally.left_alone(&inner.layout.rec(key, id), &reason);
             }
             Err(Unfit::Record(reason)) => {
-                self.tally.damaged(&shared.layout.rec(key, id), &reason);
-                return self.delete(shared, key, id);
+                self.tally.damaged(&inner.layout.rec(key, id), &reason);
+                return self.delete(inner, key, id);
             }
             // Too many open files, or a disk that may be well tomorrow.
-            Err(Unfit::Io(error)) => return self.tally.unreadable(&shared.layout.rec(key, id), &error),
+            Err(Unfit::Io(error)) => return self.tally.unreadable(&inner.layout.rec(key, id), &error),
         };
-        let shelved = shared.shelf.lock();
+        let shelved = inner.shelf.lock();
         // A sparse one's files lie elsewhere, and were looked at before anything else.
         let rival = shelved.shelf.get(key).filter(|rival| !shelved.partial.contains(&rival.id));
         drop(shelved);
         if let Some(rival) = rival
-            && matches!(shared.layout.is_whole(key, rival.id), Ok(false))
+            && matches!(inner.layout.is_whole(key, rival.id), Ok(false))
         {
             // The index names another archive, whose files are gone: it didn't hear of this one any more.
-            shared.forget(key, rival);
+            inner.forget(key, rival);
             self.tally.forgotten += 1;
         }
-        match shared.adopt(key, slot) {
+        match inner.adopt(key, slot) {
             Adoption::Adopted(replaced) => {
                 self.tally.adopted += 1;
                 self.tally.deleted += u64::from(replaced.is_some());
-                shared.unlink(key, replaced);
-                shared.index.put_surely(key, slot);
+                inner.unlink(key, replaced);
+                inner.index.put_surely(key, slot);
             }
-            Adoption::Unwanted => self.delete(shared, key, id),
+            Adoption::Unwanted => self.delete(inner, key, id),
             Adoption::Known => {}
         }
     }
 
-    fn delete(&mut self, shared: &StoreInner, key: Key, id: ArchiveId) {
+    fn delete(&mut self, inner: &StoreInner, key: Key, id: ArchiveId) {
         self.tally.deleted += 1;
-        shared.discard(key, id);
+        inner.discard(key, id);
     }
 
-    fn forget_missing(&mut self, shared: &StoreInner, from: usize) -> RecoveryStage {
-        let some = shared.shelf.lock().shelf.unchecked(from, PLACES);
+    fn forget_missing(&mut self, inner: &StoreInner, from: usize) -> RecoveryStage {
+        let some = inner.shelf.lock().shelf.unchecked(from, PLACES);
         let Some(some) = some else {
             return RecoveryStage::Trim;
         };
         for (key, slot) in some {
-            if shared.is_closing() {
+            if inner.is_closing() {
                 return RecoveryStage::Over;
             }
-            if matches!(shared.layout.is_whole(key, slot.id), Ok(false)) {
-                shared.forget(key, slot);
+            if matches!(inner.layout.is_whole(key, slot.id), Ok(false)) {
+                inner.forget(key, slot);
                 self.tally.forgotten += 1;
             }
         }
@@ -210,13 +210,13 @@ impl RecoveryPass {
 }
 
 /// Reads the index. What has come or gone meanwhile stays as it is.
-fn load(shared: &StoreInner) {
-    let rows = shared.index.load(&shared.closing);
-    if shared.is_closing() {
+fn load(inner: &StoreInner) {
+    let rows = inner.index.load(&inner.closing);
+    if inner.is_closing() {
         return;
     }
     let mut listed = SizedLru::listed(rows);
-    let mut shelved = shared.shelf.lock();
+    let mut shelved = inner.shelf.lock();
     for key in shelved.unchecked.handled() {
         let bytes = listed.remove(key, None).map_or(0, |meta| meta.bytes);
         listed.release(bytes);
@@ -225,8 +225,8 @@ fn load(shared: &StoreInner) {
 }
 
 /// Brings the shelf within its budget, some archives at a time; returns how many were evicted.
-fn trim(shared: &StoreInner) -> usize {
-    let Ok(evicted) = shared.evict(|shelf, in_use| Ok::<_, Infallible>(shelf.trim(STEP, in_use)));
+fn trim(inner: &StoreInner) -> usize {
+    let Ok(evicted) = inner.evict(|shelf, in_use| Ok::<_, Infallible>(shelf.trim(STEP, in_use)));
     evicted
 }
 

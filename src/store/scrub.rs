@@ -61,7 +61,7 @@ impl Scrub {
     /// Goes on where the last one on this store stopped. Blocks.
     pub(crate) fn new(store: Arc<Store>, metrics: Arc<Metrics>, share: TimeShare) -> Self {
         let now = store.clock.now().unix_seconds();
-        let noted = store.shared.layout.reach().read(&store.shared.layout.scrub()).ok();
+        let noted = store.inner.layout.reach().read(&store.inner.layout.scrub()).ok();
         let noted = noted.and_then(|bytes| String::from_utf8(bytes).ok());
         let pass = noted.and_then(|text| Pass::parse(&text)).unwrap_or_else(|| Pass::begun(now));
         Self { store, metrics, share, pass, queue: VecDeque::new(), current: None, buffer: Vec::new() }
@@ -105,7 +105,7 @@ impl Scrub {
         let Some(shard) = self.pass.next(self.store.clock.now().unix_seconds()) else {
             return false;
         };
-        let layout = &self.store.shared.layout;
+        let layout = &self.store.inner.layout;
         // A shard that isn't there has no archives yet.
         let listed = layout.list(&layout.shard_at(shard)).unwrap_or_default();
         self.queue = listed.into_keys().collect();
@@ -118,11 +118,11 @@ impl Scrub {
 
     /// Opens an archive that is due; one that was filled in this pass was compared while it was written.
     fn begin(&self, key: Key, id: ArchiveId) -> Option<Current> {
-        let slot = self.store.shared.shelf.lock().shelf.get(key).filter(|slot| slot.id == id)?;
+        let slot = self.store.inner.shelf.lock().shelf.get(key).filter(|slot| slot.id == id)?;
         if !self.pass.includes(slot.filled_at) {
             return None;
         }
-        let layout = &self.store.shared.layout;
+        let layout = &self.store.inner.layout;
         match Subject::open(layout, &Paths::whole(layout, key, id)) {
             Ok(subject) => {
                 pages::read_no_more_than_asked(subject.file());
@@ -163,7 +163,7 @@ impl Scrub {
     /// Whoever reads this chunk next has to compare it.
     fn is_damaged(&self, current: &Current, why: &Damage) {
         self.metrics.mend(Mend::Found);
-        let open = self.store.shared.shelf.lock().open.get(current.id);
+        let open = self.store.inner.shelf.lock().open.get(current.id);
         if let Some(open) = open {
             open.chunks().doubt(to_u64(current.next));
         }
@@ -185,19 +185,19 @@ impl Scrub {
             }
             _ => {}
         }
-        let taken = self.store.shared.take_out(key, Some(id));
+        let taken = self.store.inner.take_out(key, Some(id));
         if taken.is_some() {
             self.metrics.mend(Mend::Lost);
             tracing::error!(%key, archive = %id, %why, "a stored archive is damaged and is dropped");
         }
-        self.store.shared.unlink(key, taken);
+        self.store.inner.unlink(key, taken);
     }
 
     /// Notes how far it has come. Without that the next start begins the pass anew, which is no harm.
     fn note(&self) {
-        let path = self.store.shared.layout.scrub();
+        let path = self.store.inner.layout.scrub();
         let unfinished = path.with_extension("new");
-        let files = self.store.shared.files();
+        let files = self.store.inner.files();
         let written = files.create(&unfinished);
         let written = written.and_then(|file| files.write_at(&file, self.pass.to_string().as_bytes(), 0));
         let _ = written.and_then(|()| files.rename(&unfinished, &path));

@@ -383,6 +383,6 @@ async fn every_flipped_bit_is_found_and_removed_only_on_request() {
 
 impl Bench {
     fn shared_layout(&self) -> Layout {
-        self.store.shared.layout.clone()
+        self.store.inner.layout.clone()
     }
 }

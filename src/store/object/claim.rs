@@ -23,7 +23,7 @@ const STEP: u64 = 64 << 20;
 /// soon as it is written. What wasn't written to a chunk's end is free for others when this is dropped.
 pub struct ChunkClaim {
     archive: Arc<Archive>,
-    shared: Arc<StoreInner>,
+    inner: Arc<StoreInner>,
     number: u64,
     /// What it was for; open-ended where the archive's length isn't known.
     span: Range<u64>,
@@ -45,12 +45,12 @@ impl std::fmt::Debug for ChunkClaim {
 impl ChunkClaim {
     pub(in crate::store) fn new(
         archive: Arc<Archive>,
-        shared: Arc<StoreInner>,
+        inner: Arc<StoreInner>,
         number: u64,
         span: Range<u64>,
     ) -> Self {
         let (at, hasher) = (span.start, xxhash3_128::Hasher::new());
-        Self { archive, shared, number, span, at, next: at, hasher, reserved: 0 }
+        Self { archive, inner, number, span, at, next: at, hasher, reserved: 0 }
     }
 
     /// Of which archive.
@@ -80,7 +80,7 @@ impl ChunkClaim {
     /// Takes room for the bytes up to `end`: those of the chunks that aren't the archive's yet.
     fn cover(&mut self, end: u64) -> Result<(), Error> {
         if self.is_open_ended() {
-            self.shared.limits.admit(end)?;
+            self.inner.limits.admit(end)?;
         }
         let from = self.at - self.at % CHUNK;
         let to = end.div_ceil(CHUNK).saturating_mul(CHUNK).min(self.span.end);
@@ -88,9 +88,9 @@ impl ChunkClaim {
         if lacking == 0 {
             return Ok(());
         }
-        let ahead = if self.is_open_ended() { STEP.min(self.shared.budget / 4) } else { 0 };
+        let ahead = if self.is_open_ended() { STEP.min(self.inner.budget / 4) } else { 0 };
         let more = lacking.max(ahead);
-        self.shared.make_room(more)?;
+        self.inner.make_room(more)?;
         self.reserved += more;
         Ok(())
     }
@@ -115,8 +115,8 @@ impl ChunkClaim {
     fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.cover(self.at.saturating_add(to_u64(bytes.len())))?;
         let data = self.archive.data();
-        let write = || self.shared.files().write_at(data.file(), bytes, self.at);
-        let written = self.shared.fitting(AHEAD.max(to_u64(bytes.len())), write);
+        let write = || self.inner.files().write_at(data.file(), bytes, self.at);
+        let written = self.inner.fitting(AHEAD.max(to_u64(bytes.len())), write);
         written.map_err(|reason| self.archive.trial().failed(Error::io("write", reason)))?;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -142,7 +142,7 @@ impl ChunkClaim {
         let length = last + 1 - chunk * CHUNK;
         let sum = std::mem::replace(&mut self.hasher, xxhash3_128::Hasher::new()).finish_128();
         self.reserved = self.reserved.saturating_sub(length);
-        self.shared.grow(&self.archive, length);
+        self.inner.grow(&self.archive, length);
         self.archive.digest().is_committed(last + 1);
         self.archive.chunks().came(self.number, chunk, sum);
     }
@@ -186,6 +186,6 @@ impl Drop for ChunkClaim {
     fn drop(&mut self) {
         self.archive.digest().is_released(self.at);
         self.archive.chunks().release(self.number);
-        self.shared.release(self.reserved);
+        self.inner.release(self.reserved);
     }
 }

@@ -41,7 +41,7 @@ fn files(dir: &Path) -> BTreeSet<PathBuf> {
 /// The files of what is on the shelf.
 fn shelved(bench: &Bench) -> BTreeSet<PathBuf> {
     let layout = bench.shared_layout();
-    let shelved = bench.store.shared.shelf.lock();
+    let shelved = bench.store.inner.shelf.lock();
     let of = |(key, slot): (Key, StoredMeta)| [layout.zip(key, slot.id), layout.rec(key, slot.id)];
     shelved.shelf.iter().flat_map(of).collect()
 }
@@ -49,7 +49,7 @@ fn shelved(bench: &Bench) -> BTreeSet<PathBuf> {
 /// Waits until the bytes taken are those of the archives on the shelf: the cache of open archives lets go of one that was
 /// replaced a few rounds of its housekeeping later.
 fn settled(bench: &Bench) {
-    let bytes = bench.store.shared.shelf.lock().shelf.iter().map(|(_, slot)| slot.bytes).sum::<u64>();
+    let bytes = bench.store.inner.shelf.lock().shelf.iter().map(|(_, slot)| slot.bytes).sum::<u64>();
     for _ in 0..100_000 {
         if bench.store.totals().bytes == bytes {
             return;
@@ -125,7 +125,7 @@ async fn what_is_beyond_a_smaller_budget_goes_in_the_order_of_its_last_use() {
     // Without an index, archives were used last when they were filled.
     for (dir, kept) in [(&dir, [199, 200, 7]), (&full, [198, 199, 200])] {
         let bench = Bench::new(dir.path(), 3 * one + one / 2);
-        let left: Vec<Key> = bench.store.shared.shelf.lock().shelf.iter().map(|(key, _)| key).collect();
+        let left: Vec<Key> = bench.store.inner.shelf.lock().shelf.iter().map(|(key, _)| key).collect();
         assert_eq!(left, kept.map(key));
         assert_eq!(files(dir.path()), shelved(&bench));
         assert_eq!(bench.store.totals().evicted, 197);
@@ -165,7 +165,7 @@ async fn half_an_archive_is_deleted_unless_the_other_half_is_on_its_way() {
     let coming = left.iter().find(|path| path.to_str().unwrap().contains("/256-")).unwrap();
     let bench = Bench::unchecked(dir.path(), ROOM);
     let id = layout::parse(coming.file_name().unwrap().to_str().unwrap()).unwrap().1;
-    bench.store.shared.shelf.lock().unchecked.comes(id);
+    bench.store.inner.shelf.lock().unchecked.comes(id);
     bench.check();
     assert_eq!(files(dir.path()), BTreeSet::from([coming.clone()]));
 }
@@ -232,10 +232,10 @@ async fn what_a_look_up_found_is_not_adopted_after_it_was_removed_however_late()
         let dir = filled([LISTED_FIRST]).await;
         lose_index(dir.path());
         let bench = Bench::unchecked(dir.path(), ROOM);
-        let slot = bench.store.shared.newest(key(LISTED_FIRST)).unwrap();
+        let slot = bench.store.inner.newest(key(LISTED_FIRST)).unwrap();
         bench.store.remove(key(LISTED_FIRST), None).await;
         let _ = (0..steps).take_while(|_| bench.store.check_some()).count();
-        bench.store.shared.adopt(key(LISTED_FIRST), slot);
+        bench.store.inner.adopt(key(LISTED_FIRST), slot);
         assert_eq!(bench.store.totals().archives, 0, "after {steps} steps");
     }
 }

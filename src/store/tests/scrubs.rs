@@ -105,7 +105,7 @@ async fn a_flipped_bit_is_found_also_in_an_archive_that_is_open_and_is_not_serve
     let at = (1 << 20) + 5;
     // One was compared when it was filled and is open; one isn't.
     assert!(scene.slice(1, at).await.is_ok());
-    let open = scene.bench.store.shared.shelf.lock().open.close();
+    let open = scene.bench.store.inner.shelf.lock().open.close();
     drop(open);
     for job in [1, 2] {
         Scene::flip(&scene.zip(job), at);

@@ -194,7 +194,7 @@ impl Case {
             };
             files.extend([zip, rec]);
         }
-        let locked = &self.store().shared.shelf;
+        let locked = &self.store().inner.shelf;
         let slots: Vec<(Key, StoredMeta)> = locked.lock().shelf.iter().collect();
         let bytes = slots.iter().map(|(_, slot)| slot.bytes).sum::<u64>();
         assert_eq!(self.files(), files);

@@ -115,7 +115,7 @@ proptest! {
             by_use.remove(0);
         }
         let bench = Bench::new(dir.path(), budget);
-        let found: Vec<(Key, StoredMeta)> = bench.store.shared.shelf.lock().shelf.iter().collect();
+        let found: Vec<(Key, StoredMeta)> = bench.store.inner.shelf.lock().shelf.iter().collect();
         prop_assert_eq!(&found, &by_use);
         prop_assert_eq!(bench.store.totals().bytes, by_use.iter().map(|(_, slot)| slot.bytes).sum::<u64>());
         left_alone.extend(shelved(&bench));

@@ -29,7 +29,7 @@ impl World {
             let (held, live) = (store.holds(key(job)), self.model.jobs[&job].live);
             ensure!(held == live, "job {job} has {held:?} and should have {live:?}");
         }
-        let slots: Vec<(Key, StoredMeta)> = store.shared.shelf.lock().shelf.iter().collect();
+        let slots: Vec<(Key, StoredMeta)> = store.inner.shelf.lock().shelf.iter().collect();
         let shelved = slots.iter().map(|(_, slot)| slot.bytes).sum::<u64>();
         let left = self.left_to_readers(&slots);
         let counted = shelved + left.start()..=shelved + left.end();
@@ -66,15 +66,15 @@ impl World {
     /// Whether no archive is in use but those that somebody reads.
     fn is_let_go_of(&self, store: &Store) -> bool {
         let read = |id: &ArchiveId| self.readers.iter().any(|reader| reader.archive().id() == *id);
-        let shelved = store.shared.shelf.lock();
+        let shelved = store.inner.shelf.lock();
         shelved.shelf.iter().all(|(_, slot)| !shelved.open.is_read(slot.id) || read(&slot.id))
     }
 
     fn compare_files(&self, slots: &[(Key, StoredMeta)]) -> Check {
         let (store, files) = (self.store(), self.files());
-        let (layout, mut expected) = (&store.shared.layout, BTreeSet::new());
+        let (layout, mut expected) = (&store.inner.layout, BTreeSet::new());
         for (key, slot) in slots {
-            let is_sparse = store.shared.shelf.lock().partial.contains(&slot.id);
+            let is_sparse = store.inner.shelf.lock().partial.contains(&slot.id);
             let paths = if is_sparse {
                 [layout.partial_zip(*key, slot.id), layout.partial_rec(*key, slot.id)]
             } else {

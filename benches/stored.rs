@@ -17,7 +17,7 @@ use larder::base::key::{ArchiveId, JobId, Key};
 use larder::gitlab::grant::{AskedPath, Facts, Grant, Opening, StorageRules, judge};
 use larder::gitlab::route::Class;
 use larder::http::fields::StoredHeaders;
-use larder::store::{Archive, ReadMode, Record, Settings, Store, TimeShare, verify};
+use larder::store::{Archive, ReadMode, Record, Settings, Store, TimeShare, scan};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -92,7 +92,7 @@ fn compare(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(LENGTH)).sample_size(20);
     group.bench_function("256MiB", |bencher| {
         bencher.iter(|| {
-            let verified = verify::verify(&settings(&dir), "bench", false, |_| ()).unwrap();
+            let verified = scan::verify::verify(&settings(&dir), "bench", false, |_| ()).unwrap();
             assert_eq!((verified.sound, verified.bytes), (1, LENGTH));
         });
     });

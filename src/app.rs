@@ -146,10 +146,10 @@ fn make_for_ourselves() {
 pub(crate) fn verify(
     config: &Config,
     repair: bool,
-    each: impl FnMut(store::verify::Step),
-) -> Result<store::verify::Verified, Error> {
+    each: impl FnMut(store::scan::verify::Step),
+) -> Result<store::scan::verify::Verified, Error> {
     make_for_ourselves();
-    Ok(store::verify::verify(&config.store, &instance(config), repair, each)?)
+    Ok(store::scan::verify::verify(&config.store, &instance(config), repair, each)?)
 }
 
 /// The instance that a configuration names.

@@ -4,37 +4,21 @@
 //! nothing of GitLab, connections or HTTP. Nothing that fails here is an answer to a client: the caller goes without.
 //! No byte leaves without a [`Grant`](crate::gitlab::grant::Grant) that names the archive.
 
-mod account;
-mod aliases;
 mod begin;
-mod budget;
 mod commit;
-mod data;
 mod disk;
 mod error;
-mod files;
-mod full;
 mod index;
-mod layout;
-mod lock;
 pub mod lru;
-mod map;
-mod mapped;
 mod object;
 mod opened;
 mod partial;
-mod reach;
 pub mod record;
-mod recover;
 mod room;
+pub mod scan;
 pub(crate) mod scrub;
-
 mod state;
-
-mod scan_state;
-mod tally;
 mod totals;
-pub mod verify;
 
 use std::io;
 use std::ops::Range;
@@ -46,9 +30,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-pub(crate) use budget::Budget;
+pub(crate) use disk::mapped::{Mapped, MappedPart};
 pub(crate) use error::Error;
-pub(crate) use mapped::{Mapped, MappedPart};
+pub(crate) use lru::budget::Budget;
 pub use object::{Archive, Reader, State};
 pub(crate) use object::{Availability, ChunkClaim, ReadError, Remainder, Unsound};
 pub use record::Record;
@@ -59,14 +43,14 @@ pub(crate) use totals::Totals;
 use crate::base::clock::Clock;
 use crate::base::key::{ArchiveId, Key};
 use crate::gitlab::grant::Facts;
-use disk::Disk;
-use files::{Files, Plain};
-use layout::Layout;
-use lock::Lock;
+use disk::files::{Files, Plain};
+use disk::layout::Layout;
+use disk::lock::Lock;
+use disk::reach::Reach;
+use disk::trial::Disk;
 use lru::StoredMeta;
-use reach::Reach;
-use recover::RecoveryPass;
 use room::{Limits, StoreInner};
+use scan::pass::RecoveryPass;
 use state::Look;
 
 /// What the operator decides about the store.
@@ -138,13 +122,13 @@ impl Store {
         instance: &str,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let lock = lock::own(&settings.dir)?;
+        let lock = disk::lock::own(&settings.dir)?;
         let fail = |reason| Error::Directory { path: settings.dir.clone(), reason };
         let layout = Layout::create(instance, files(lock.reach.clone())).map_err(fail)?;
-        recover::sweep_incoming(&layout).map_err(fail)?;
+        scan::pass::sweep_incoming(&layout).map_err(fail)?;
         let limits = Limits { max_object: settings.max_object, min_free: settings.min_free };
         let disk = Arc::new(Disk::new(clock.clone()));
-        let budget = budget::here(settings, &lock.reach).map_err(fail)?;
+        let budget = lru::budget::here(settings, &lock.reach).map_err(fail)?;
         let inner = Arc::new(StoreInner::new(layout, settings.read, limits, budget, disk));
         inner.adopt_partial().map_err(fail)?;
         Ok(Self {

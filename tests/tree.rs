@@ -15,13 +15,13 @@ use larder::telemetry::{Metrics, Outcome};
 const LONGEST: usize = 400;
 
 /// The one file that may hold `unsafe`, because a mapping can't be had without.
-const UNSAFE: &str = "store/map.rs";
+const UNSAFE: &str = "store/disk/map.rs";
 
 /// Where the store may change its directory: the way that all of it takes, the lock on the directory, and sled's own part.
-const CHANGING: [&str; 3] = ["store/files.rs", "store/lock.rs", "store/index/home.rs"];
+const CHANGING: [&str; 3] = ["store/disk/files.rs", "store/disk/lock.rs", "store/index/home.rs"];
 
 /// Where the store may open something by its path: the directory itself. Everything in it is reached from there.
-const OPENING: [&str; 3] = ["store/reach.rs", "store/lock.rs", "store/index/home.rs"];
+const OPENING: [&str; 3] = ["store/disk/reach.rs", "store/disk/lock.rs", "store/index/home.rs"];
 
 /// By what that is recognised: what follows links.
 const OPENS: [&str; 15] = [
@@ -184,7 +184,7 @@ impl Source {
         self.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count()
     }
 
-    /// Its place among the modules: `store/files.rs` is `["store", "files"]`.
+    /// Its place among the modules: `store/disk/files.rs` is `["store", "files"]`.
     fn place(&self) -> Vec<String> {
         let path = self.path.with_extension("");
         let parts = path.iter().map(|part| part.to_string_lossy().into_owned());

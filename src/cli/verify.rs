@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::options;
 use crate::config::Sources;
-use crate::store::verify::{Step, Verified};
+use crate::store::scan::verify::{Step, Verified};
 
 pub(super) const NAME: &str = "verify";
 

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Error;
-use super::account::BytesLease;
-use super::data::FileData;
-use super::layout::Folder;
+use super::disk::data::FileData;
+use super::disk::layout::Folder;
+use super::lru::account::BytesLease;
 use super::object::bitmap::ChunkBitmap;
 use super::object::{Archive, ChunkClaim, Life, Parts};
 use super::record::{Record, chunks_of};

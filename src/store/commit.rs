@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::begin::io;
-use super::layout::Folder;
+use super::disk::layout::Folder;
 use super::lru::StoredMeta;
 use super::object::{Archive, Placement, State};
 use super::record::Record;

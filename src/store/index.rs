@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::layout::shard_of;
+use super::disk::layout::shard_of;
+use super::disk::reach::Reach;
 use super::lru::{Rows, StoredMeta};
-use super::reach::Reach;
 use crate::base::key::{ArchiveId, Key};
 use home::Home;
 

@@ -4,15 +4,19 @@
 //! there by key, by mark and by use. The order is a set of times, not a linked list: an archive that is found on disk
 //! goes to the place of its last use, and a start may find a million of them. Those take some 200 MiB.
 
+pub(super) mod account;
+mod aliases;
+pub(super) mod budget;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hashlink::DefaultHashBuilder;
 use slab::Slab;
 
-use super::account::Account;
-use super::aliases::Aliases;
 use super::error::NoRoom;
+use super::lru::account::Account;
+use super::lru::aliases::Aliases;
 use crate::base::key::{ArchiveId, Key};
 
 /// What is known of an archive in the store.

@@ -8,12 +8,12 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 
-use super::account::Account;
-use super::disk::Disk;
+use super::disk::files::Files;
+use super::disk::layout::Layout;
+use super::disk::trial::Disk;
 use super::error::NoRoom;
-use super::files::Files;
 use super::index::{Index, QUEUE};
-use super::layout::Layout;
+use super::lru::account::Account;
 use super::lru::{SizedLru, StoredMeta};
 use super::object::{Archive, Life, ReadGate};
 use super::record::Record;

@@ -23,7 +23,7 @@ pub use share::TimeShare;
 
 use super::Store;
 use super::record::BadRecord;
-use super::verify::{Damage, Paths, Subject};
+use super::scan::verify::{Damage, Paths, Subject};
 use crate::base::key::{ArchiveId, Key};
 use crate::base::num::to_u64;
 use crate::telemetry::Metrics;

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::account::Account;
+use super::lru::account::Account;
 use super::lru::{SizedLru, StoredMeta};
 use super::object::Archive;
 use super::opened::{Leaving, OpenArchives};
-use super::scan_state::{FoundFiles, ScanState};
+use super::scan::findings::{FoundFiles, ScanState};
 use crate::base::key::{ArchiveId, Key};
 
 /// The shelf, which of its archives are open, and what the files have yet to say. One lock for all: whether an archive is

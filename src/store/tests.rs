@@ -356,11 +356,11 @@ async fn every_flipped_bit_is_found_and_removed_only_on_request() {
     }
     let layout = bench.shared_layout();
     let settings = settings(dir.path(), 100 << 20);
-    assert!(matches!(verify::verify(&settings, "test", false, |_| ()), Err(Error::InUse { .. })));
+    assert!(matches!(scan::verify::verify(&settings, "test", false, |_| ()), Err(Error::InUse { .. })));
     bench.store.close();
     drop(bench);
     let mut steps = Vec::new();
-    let sound = verify::verify(&settings, "test", false, |step| steps.push(step.archives)).unwrap();
+    let sound = scan::verify::verify(&settings, "test", false, |step| steps.push(step.archives)).unwrap();
     assert_eq!((sound.sound, sound.damaged.len(), steps), (5, 0, vec![1, 2, 3, 4, 5]));
     let flip = |path: &std::path::Path, at: usize| {
         let mut bytes = fs::read(path).unwrap();
@@ -372,7 +372,7 @@ async fn every_flipped_bit_is_found_and_removed_only_on_request() {
     flip(&layout.rec(key(4), ids[3]), 30);
     fs::write(layout.zip(key(5), ids[4]), "x").unwrap();
     for (repair, left) in [(false, 4), (true, 4), (false, 0)] {
-        let found = verify::verify(&settings, "test", repair, |_| ()).unwrap();
+        let found = scan::verify::verify(&settings, "test", repair, |_| ()).unwrap();
         assert_eq!((found.sound, found.damaged.len()), (1, left), "repair: {repair}");
         assert!(found.damaged.iter().all(|damaged| damaged.removed == repair));
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::store::reach::{Reach, names};
+use crate::store::disk::reach::{Reach, names};
 
 /// Times 10 ms that sled is given to let go of a database that was dropped.
 const LETTING_GO: u32 = 50;

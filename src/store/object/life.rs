@@ -13,7 +13,7 @@ use super::Archive;
 use super::bitmap::ChunkBitmap;
 use super::chunks::Availability;
 use super::error::ReadError;
-use crate::store::layout::Folder;
+use crate::store::disk::layout::Folder;
 use crate::store::record::CHUNK;
 
 /// How much of it there is, and whether that is right.

@@ -16,8 +16,8 @@ use super::error::{ReadError, Unsound};
 use super::{Archive, Remainder, State};
 use crate::base::num::to_u64;
 use crate::gitlab::grant::facts::TAIL;
-use crate::store::data::{FileSlice, ReadPath, SLICE, read_cold};
-use crate::store::mapped::Mapped;
+use crate::store::disk::data::{FileSlice, ReadPath, SLICE, read_cold};
+use crate::store::disk::mapped::Mapped;
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 type Comparing = Pin<Box<dyn Future<Output = io::Result<Result<(), Unsound>>> + Send>>;

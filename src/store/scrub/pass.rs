@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::store::layout::SHARDS;
+use crate::store::disk::layout::SHARDS;
 
 /// Seconds from the beginning of a pass to that of the next: a week finds what decays, and each archive is read some four
 /// times in the longest life it has by default.

@@ -254,7 +254,7 @@ async fn what_is_not_of_larders_naming_stays_where_it_is() {
     for path in theirs {
         assert!(path.exists(), "{}", path.display());
     }
-    assert!(verify::verify(&settings(dir.path(), ROOM), "test", true, |_| ()).is_ok());
+    assert!(scan::verify::verify(&settings(dir.path(), ROOM), "test", true, |_| ()).is_ok());
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn what_stands_in_the_place_of_an_archives_file_is_no_file_of_it() {
                 assert_eq!(bench.read(42).await, None, "{what} {extension}");
                 bench.store.close();
             }
-            assert!(verify::verify(&settings(dir.path(), ROOM), "test", true, |_| ()).is_ok());
+            assert!(scan::verify::verify(&settings(dir.path(), ROOM), "test", true, |_| ()).is_ok());
             assert_eq!(contents(elsewhere.path()), before, "{what} {extension}");
         }
     }

@@ -164,7 +164,7 @@ async fn half_an_archive_is_deleted_unless_the_other_half_is_on_its_way() {
     assert_eq!(left.len(), 3);
     let coming = left.iter().find(|path| path.to_str().unwrap().contains("/256-")).unwrap();
     let bench = Bench::unchecked(dir.path(), ROOM);
-    let id = layout::parse(coming.file_name().unwrap().to_str().unwrap()).unwrap().1;
+    let id = disk::layout::parse(coming.file_name().unwrap().to_str().unwrap()).unwrap().1;
     bench.store.inner.shelf.lock().unchecked.comes(id);
     bench.check();
     assert_eq!(files(dir.path()), BTreeSet::from([coming.clone()]));

@@ -343,7 +343,7 @@ async fn a_look_at_every_byte_takes_what_a_sparse_archive_has_and_nothing_else()
         if zip.exists() {
             flip(at);
         }
-        let found = verify::verify(&settings, "test", repair, |_| ()).unwrap();
+        let found = scan::verify::verify(&settings, "test", repair, |_| ()).unwrap();
         assert_eq!((found.sound, found.damaged.len(), found.bytes), (sound, damaged, sound * CHUNK), "{at}");
     }
     assert!(!zip.exists());

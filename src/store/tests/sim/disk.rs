@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use super::dice::Dice;
 use super::shadow::{Bytes, Shadow, inode};
 use crate::base::key::ArchiveId;
-use crate::store::files::{Files, Plain};
-use crate::store::reach::Reach;
+use crate::store::disk::files::{Files, Plain};
+use crate::store::disk::reach::Reach;
 
 /// What happens to a change instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use super::step::{How, JOBS};
 use super::world::{Done, World};
 use super::{Check, ensure};
 use crate::base::key::ArchiveId;
-use crate::store::files::Files;
-use crate::store::layout::{self, Extension};
+use crate::store::disk::files::Files;
+use crate::store::disk::layout::{self, Extension};
 use crate::store::{Archive, Store};
 
 /// More steps than any start needs.

@@ -1,7 +1,7 @@
 //! Every change of the cache directory.
 //!
 //! What the store does to its files it does here, and nowhere else: a test holds the tree to that. Reading needs none of
-//! it, but the same [way](super::reach) there. So a simulation sees each change before it is made, can refuse it, and knows what was brought to the disk and what
+//! it, but the same [way](crate::store::disk::reach) there. So a simulation sees each change before it is made, can refuse it, and knows what was brought to the disk and what
 //! a power cut may take back. sled's directory is sled's own affair.
 
 use std::fmt::Debug;
@@ -15,11 +15,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::reach::{Reach, changeable};
 use crate::base::key::ArchiveId;
+use crate::store::disk::reach::{Reach, changeable};
 
 /// The way to the disk: the system's, unless one says otherwise. Everything here blocks.
-pub(super) trait Files: Debug + Send + Sync {
+pub(in crate::store) trait Files: Debug + Send + Sync {
     /// The way to the files.
     fn reach(&self) -> &Reach;
 
@@ -121,7 +121,7 @@ pub(super) trait Files: Debug + Send + Sync {
 
 /// The system's.
 #[derive(Debug)]
-pub(super) struct Plain(pub(super) Reach);
+pub(in crate::store) struct Plain(pub(in crate::store) Reach);
 
 impl Files for Plain {
     fn reach(&self) -> &Reach {

@@ -6,11 +6,11 @@
 use std::convert::Infallible;
 use std::io;
 
-use super::Error;
-use super::room::StoreInner;
+use crate::store::Error;
+use crate::store::room::StoreInner;
 
 /// A refusal that may be for want of room.
-pub(super) trait MayBeFull {
+pub(in crate::store) trait MayBeFull {
     /// Whether it is.
     fn is_full(&self) -> bool;
 }
@@ -30,7 +30,7 @@ impl MayBeFull for Error {
 impl StoreInner {
     /// Does what needs `wanted` bytes of the disk; if that is full, frees some and does it again, until it fits or as many
     /// bytes were freed in vain. `act` leaves nothing behind when it fails. Under none of the store's locks. Blocks.
-    pub(super) fn fitting<T, E: MayBeFull>(
+    pub(in crate::store) fn fitting<T, E: MayBeFull>(
         &self,
         wanted: u64,
         mut act: impl FnMut() -> Result<T, E>,

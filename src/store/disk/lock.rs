@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::Error;
-use super::reach::{Reach, changeable};
+use crate::store::Error;
+use crate::store::disk::reach::{Reach, changeable};
 
 /// Times 10 ms that whoever has the directory is given to let go of it: a larder that has just ended, or a program that it
 /// was about to start and that holds its files until it runs.
@@ -17,21 +17,21 @@ const LETTING_GO: u32 = 50;
 
 /// The cache directory, owned until this is dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(in crate::store) struct Lock {
     _file: File,
     /// The way into it.
-    pub(super) reach: Reach,
+    pub(in crate::store) reach: Reach,
 }
 
 /// Makes the cache directory ours alone: mode 0700, if it belongs to us, and one process at a time.
-pub(super) fn own(dir: &Path) -> Result<Lock, Error> {
+pub(in crate::store) fn own(dir: &Path) -> Result<Lock, Error> {
     let fail = |reason| Error::Directory { path: dir.to_owned(), reason };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
     own_existing(dir)
 }
 
 /// The same of a directory that must be there.
-pub(super) fn own_existing(dir: &Path) -> Result<Lock, Error> {
+pub(in crate::store) fn own_existing(dir: &Path) -> Result<Lock, Error> {
     let fail = |reason| Error::Directory { path: dir.to_owned(), reason };
     let reach = Reach::into(dir).map_err(fail)?;
     close_to_others(&reach).map_err(fail)?;

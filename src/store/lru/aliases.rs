@@ -11,14 +11,14 @@ const REMEMBERED: usize = 65_536;
 
 /// Which key's archive a key leads to.
 #[derive(Debug, Default)]
-pub(super) struct Aliases(LinkedHashMap<Key, (Key, ArchiveId)>);
+pub(in crate::store) struct Aliases(LinkedHashMap<Key, (Key, ArchiveId)>);
 
 impl Aliases {
-    pub(super) fn get(&self, key: Key) -> Option<(Key, ArchiveId)> {
+    pub(in crate::store) fn get(&self, key: Key) -> Option<(Key, ArchiveId)> {
         self.0.get(&key).copied()
     }
 
-    pub(super) fn insert(&mut self, key: Key, holder: Key, id: ArchiveId) {
+    pub(in crate::store) fn insert(&mut self, key: Key, holder: Key, id: ArchiveId) {
         if key != holder {
             self.0.insert(key, (holder, id));
         }
@@ -27,7 +27,7 @@ impl Aliases {
         }
     }
 
-    pub(super) fn remove(&mut self, key: Key) {
+    pub(in crate::store) fn remove(&mut self, key: Key) {
         self.0.remove(&key);
     }
 }

@@ -5,7 +5,7 @@
 //! agrees with. What was unfinished is swept before anything begins.
 //!
 //! The pass goes through the shards in steps. Until it has seen a key's shard, a look-up that misses the key looks there
-//! itself. What comes and goes meanwhile is noted in [`ScanState`](super::scan_state::ScanState), so that no file is
+//! itself. What comes and goes meanwhile is noted in [`ScanState`](crate::store::scan::findings::ScanState), so that no file is
 //! judged by what a listing said before. Bytes of archives that aren't adopted yet aren't counted yet either: until the
 //! pass is over the store may be larger than its budget, by as much as the files hold and the shelf doesn't.
 
@@ -14,14 +14,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::layout::{self, Archives, Layout, SHARDS};
-use super::lru::{SizedLru, StoredMeta};
-use super::record::{BadRecord, Record};
-use super::room::StoreInner;
-use super::scan_state::FoundFiles;
-use super::tally::Tally;
 use crate::base::key::{ArchiveId, Key};
 use crate::base::num::to_u64;
+use crate::store::disk::layout::{self, Archives, Layout, SHARDS};
+use crate::store::lru::{SizedLru, StoredMeta};
+use crate::store::record::{BadRecord, Record};
+use crate::store::room::StoreInner;
+use crate::store::scan::findings::FoundFiles;
+use crate::store::scan::tally::Tally;
 
 /// Archives judged or evicted in a step: some milliseconds of reading records, so that closing waits no longer.
 const STEP: usize = 64;
@@ -30,7 +30,7 @@ const STEP: usize = 64;
 const PLACES: usize = 4096;
 
 /// Removes what was unfinished when the last larder ended, and nothing that isn't of its naming. Nothing may be arriving yet.
-pub(super) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
+pub(in crate::store) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
     let incoming = layout.incoming();
     for name in layout.reach().names(&incoming)? {
         let name = name?;
@@ -50,7 +50,7 @@ pub(super) fn sweep_incoming(layout: &Layout) -> io::Result<()> {
 
 /// How far the pass has come, and what it has found.
 #[derive(Debug, Default)]
-pub(super) struct RecoveryPass {
+pub(in crate::store) struct RecoveryPass {
     stage: RecoveryStage,
     tally: Tally,
 }
@@ -71,7 +71,7 @@ enum RecoveryStage {
 
 impl RecoveryPass {
     /// Goes one step: `false` after the last. Stops early where the store is closing. Blocks for the disk.
-    pub(super) fn step(&mut self, inner: &Arc<StoreInner>) -> bool {
+    pub(in crate::store) fn step(&mut self, inner: &Arc<StoreInner>) -> bool {
         if inner.is_closing() {
             self.stage = RecoveryStage::Over;
         }
@@ -94,7 +94,7 @@ impl RecoveryPass {
     }
 
     /// Gives up: what is left to do the next start does.
-    pub(super) fn end(&mut self) {
+    pub(in crate::store) fn end(&mut self) {
         self.stage = RecoveryStage::Over;
     }
 
@@ -232,7 +232,7 @@ fn trim(inner: &StoreInner) -> usize {
 
 /// What became of an archive that was found.
 #[derive(Debug)]
-pub(super) enum Adoption {
+pub(in crate::store) enum Adoption {
     /// It is on the shelf, where there was this one before.
     Adopted(Option<StoredMeta>),
     /// There is a newer one, or it was taken out.
@@ -271,13 +271,13 @@ fn read(layout: &Layout, key: Key, id: ArchiveId) -> Result<StoredMeta, Unfit> {
 }
 
 impl StoreInner {
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::store) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
     /// Looks for a key's archive among the files, where the pass hasn't been yet. Deletes nothing: that is the pass's.
     /// Blocks.
-    pub(super) fn seek(self: &Arc<Self>, key: Key) {
+    pub(in crate::store) fn seek(self: &Arc<Self>, key: Key) {
         if let Some(slot) = self.newest(key)
             && let Adoption::Adopted(None) = self.adopt(key, slot)
         {
@@ -286,7 +286,7 @@ impl StoreInner {
     }
 
     /// The newest archive that the files hold for a key and that is news. Blocks.
-    pub(super) fn newest(&self, key: Key) -> Option<StoredMeta> {
+    pub(in crate::store) fn newest(&self, key: Key) -> Option<StoredMeta> {
         let found = self.layout.of_key(key).ok()?;
         let ids = found.into_iter().filter(|(_, found)| found.both()).map(|((_, id), _)| id);
         let news = ids.filter(|id| self.shelf.lock().standing(key, *id) == FoundFiles::News);
@@ -295,7 +295,7 @@ impl StoreInner {
 
     /// Puts an archive whose files were found on the shelf, if they are news still and it is the newest. Each look at what
     /// has happened meanwhile is under the one lock.
-    pub(super) fn adopt(&self, key: Key, slot: StoredMeta) -> Adoption {
+    pub(in crate::store) fn adopt(&self, key: Key, slot: StoredMeta) -> Adoption {
         let mut shelved = self.shelf.lock();
         match shelved.standing(key, slot.id) {
             FoundFiles::Void => return Adoption::Unwanted,
@@ -319,7 +319,7 @@ impl StoreInner {
 
     /// Takes an archive off the shelf whose files aren't what was thought. Unlike one that is [taken
     /// out](Self::take_out) it leaves its key open for what else the files hold. Blocks.
-    pub(super) fn forget(&self, key: Key, slot: StoredMeta) {
+    pub(in crate::store) fn forget(&self, key: Key, slot: StoredMeta) {
         let mut shelved = self.shelf.lock();
         let forgotten = shelved.shelf.remove(key, Some(slot.id));
         let leaving = forgotten.and_then(|slot| shelved.leave(slot));
@@ -332,7 +332,7 @@ impl StoreInner {
     }
 
     /// Removes what the files hold for a key that was taken out before they were looked at. Blocks.
-    pub(super) fn clear(&self, key: Key) {
+    pub(in crate::store) fn clear(&self, key: Key) {
         let Ok(found) = self.layout.of_key(key) else {
             return;
         };

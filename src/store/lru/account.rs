@@ -9,35 +9,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The sum of all bytes taken. It saturates.
 ///
 /// Relaxed throughout: it is a count, and nobody reads other memory because of what it says. Whoever decides by it, the
-/// [shelf](super::lru::SizedLru), takes bytes under the store's lock, which puts those decisions in order; bytes that are
+/// [shelf](crate::store::lru::SizedLru), takes bytes under the store's lock, which puts those decisions in order; bytes that are
 /// given back without the lock may be seen a moment late, which evicts too much rather than too little.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(in crate::store) struct Account {
     taken: AtomicU64,
 }
 
 impl Account {
     /// Takes bytes, without asking whether there is room.
-    pub(super) fn take(&self, bytes: u64) {
+    pub(in crate::store) fn take(&self, bytes: u64) {
         add(&self.taken, bytes);
     }
 
     /// Gives bytes back: of a reservation that came to nothing, or of a file that is gone.
-    pub(super) fn release(&self, bytes: u64) {
+    pub(in crate::store) fn release(&self, bytes: u64) {
         let less = |taken: u64| Some(taken.saturating_sub(bytes));
         let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         debug_assert!(taken.is_ok_and(|taken| bytes <= taken), "{bytes} of {taken:?} bytes released");
     }
 
     /// Bytes taken.
-    pub(super) fn taken(&self) -> u64 {
+    pub(in crate::store) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 }
 
 /// Bytes that somebody answers for; dropping it gives them back.
 #[derive(Debug)]
-pub(super) struct BytesLease {
+pub(in crate::store) struct BytesLease {
     account: Arc<Account>,
     /// Relaxed as the account is: whoever drops it has it alone.
     bytes: AtomicU64,
@@ -45,23 +45,23 @@ pub(super) struct BytesLease {
 
 impl BytesLease {
     /// Answers for bytes that are taken already.
-    pub(super) fn of_taken(account: &Arc<Account>, bytes: u64) -> Self {
+    pub(in crate::store) fn of_taken(account: &Arc<Account>, bytes: u64) -> Self {
         Self { account: Arc::clone(account), bytes: AtomicU64::new(bytes) }
     }
 
     /// Answers for more bytes that are taken already.
-    pub(super) fn add(&self, bytes: u64) {
+    pub(in crate::store) fn add(&self, bytes: u64) {
         add(&self.bytes, bytes);
     }
 
     /// Bytes that it answers for.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::store) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Leaves exactly `bytes` taken, for somebody else to answer for: gives back what it has beyond, or takes what it
     /// lacks.
-    pub(super) fn hand_over(&self, bytes: u64) {
+    pub(in crate::store) fn hand_over(&self, bytes: u64) {
         let held = self.bytes.swap(0, Ordering::Relaxed);
         match held.checked_sub(bytes) {
             Some(extra) => self.account.release(extra),

@@ -23,7 +23,7 @@ const LONGEST: u64 = 256 << 20;
 
 /// The cache directory, held open. A clone is the same.
 #[derive(Clone)]
-pub(super) struct Reach(Arc<Root>);
+pub(in crate::store) struct Reach(Arc<Root>);
 
 struct Root {
     path: PathBuf,
@@ -31,45 +31,45 @@ struct Root {
 }
 
 /// A name in a directory that was walked to.
-pub(super) struct ReachedName<'a> {
+pub(in crate::store) struct ReachedName<'a> {
     root: &'a Root,
     /// `None`: the root.
     above: Option<OwnedFd>,
-    pub(super) name: &'a OsStr,
+    pub(in crate::store) name: &'a OsStr,
 }
 
 impl ReachedName<'_> {
     /// The directory that the name is in.
-    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+    pub(in crate::store) fn dir(&self) -> BorrowedFd<'_> {
         self.above.as_ref().map_or_else(|| self.root.fd.as_fd(), AsFd::as_fd)
     }
 
     /// Opens what is there. A link isn't followed, and a pipe isn't waited for.
-    pub(super) fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
+    pub(in crate::store) fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
         open(self.dir(), self.name, flags)
     }
 }
 
 impl Reach {
     /// Into `path`, which is there, and may be a link itself: that is the operator's.
-    pub(super) fn into(path: &Path) -> io::Result<Self> {
+    pub(in crate::store) fn into(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self(Arc::new(Root { path: path.to_owned(), fd })))
     }
 
     /// The directory's own path.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::store) fn path(&self) -> &Path {
         &self.0.path
     }
 
     /// The directory itself.
-    pub(super) fn root(&self) -> BorrowedFd<'_> {
+    pub(in crate::store) fn root(&self) -> BorrowedFd<'_> {
         self.0.fd.as_fd()
     }
 
     /// Walks to the directory that `path` is in.
-    pub(super) fn to<'a>(&'a self, path: &'a Path) -> io::Result<ReachedName<'a>> {
+    pub(in crate::store) fn to<'a>(&'a self, path: &'a Path) -> io::Result<ReachedName<'a>> {
         let root = &*self.0;
         let below = path.strip_prefix(&root.path).map_err(io::Error::other)?;
         let (mut above, mut name) = (None::<OwnedFd>, OsStr::from_bytes(b"."));
@@ -88,24 +88,24 @@ impl Reach {
     }
 
     /// Opens a directory.
-    pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+    pub(in crate::store) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         self.to(path)?.open(OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
     /// Opens a file to be read.
-    pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+    pub(in crate::store) fn file(&self, path: &Path) -> io::Result<File> {
         plain(self.to(path)?.open(OFlags::RDONLY)?, path)
     }
 
     /// All of a record's bytes, or of another small file's.
-    pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+    pub(in crate::store) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(path)?.take(LONGEST).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     /// A file's length; what isn't a plain file isn't there.
-    pub(super) fn length(&self, path: &Path) -> io::Result<u64> {
+    pub(in crate::store) fn length(&self, path: &Path) -> io::Result<u64> {
         let place = self.to(path)?;
         let found = rustix::fs::statat(place.dir(), place.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
@@ -115,7 +115,7 @@ impl Reach {
     }
 
     /// Whether there is a plain file; an error is no answer.
-    pub(super) fn is_file(&self, path: &Path) -> io::Result<bool> {
+    pub(in crate::store) fn is_file(&self, path: &Path) -> io::Result<bool> {
         match self.length(path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -124,7 +124,7 @@ impl Reach {
     }
 
     /// The names in a directory; none if there is no such directory.
-    pub(super) fn names(
+    pub(in crate::store) fn names(
         &self,
         path: &Path,
     ) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
@@ -136,7 +136,7 @@ impl Reach {
     }
 
     /// What the file system that a directory is on has left.
-    pub(super) fn free(&self, path: &Path) -> io::Result<StatVfs> {
+    pub(in crate::store) fn free(&self, path: &Path) -> io::Result<StatVfs> {
         Ok(rustix::fs::fstatvfs(self.directory(path)?)?)
     }
 }
@@ -148,7 +148,9 @@ impl fmt::Debug for Reach {
 }
 
 /// The names in an open directory.
-pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
+pub(in crate::store) fn names(
+    dir: BorrowedFd<'_>,
+) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
     let named = |entry: rustix::io::Result<DirEntry>| {
         let entry = entry?;
         Ok(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
@@ -158,7 +160,7 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<impl Iterator<Item = io::
 }
 
 /// An open file, if it is a plain one: not a pipe, a device or a directory.
-pub(super) fn plain(fd: OwnedFd, path: &Path) -> io::Result<File> {
+pub(in crate::store) fn plain(fd: OwnedFd, path: &Path) -> io::Result<File> {
     let file = File::from(fd);
     if file.metadata()?.is_file() {
         return Ok(file);
@@ -167,7 +169,7 @@ pub(super) fn plain(fd: OwnedFd, path: &Path) -> io::Result<File> {
 }
 
 /// An open file whose bytes may be changed: a plain one that has no other name, by which it would be somebody else's too.
-pub(super) fn changeable(fd: OwnedFd, path: &Path) -> io::Result<File> {
+pub(in crate::store) fn changeable(fd: OwnedFd, path: &Path) -> io::Result<File> {
     let file = plain(fd, path)?;
     // One that was removed meanwhile has none.
     if file.metadata()?.nlink() <= 1 {

@@ -10,7 +10,7 @@ use memmap2::{Advice, Mmap};
 
 /// A read-only, shared mapping of a file's first bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Map {
+pub(in crate::store) struct Map {
     map: Arc<Mmap>,
     bytes: Bytes,
 }
@@ -26,7 +26,7 @@ impl AsRef<[u8]> for Owner {
 
 impl Map {
     /// Maps the first `length` bytes of a file.
-    pub(super) fn new(file: &File, length: usize) -> io::Result<Self> {
+    pub(in crate::store) fn new(file: &File, length: usize) -> io::Result<Self> {
         let mut options = memmap2::MmapOptions::new();
         // SAFETY: the file lies in a directory that one larder process owns under a lock (mode 0700) and whose files
         // are never truncated or rewritten in place: they grow once, then are renamed and unlinked, and an unlinked
@@ -40,23 +40,23 @@ impl Map {
     }
 
     /// Bytes mapped.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::store) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Where in the file these very bytes are, by their address.
-    pub(super) fn place(&self, bytes: &[u8]) -> Option<usize> {
+    pub(in crate::store) fn place(&self, bytes: &[u8]) -> Option<usize> {
         let at = bytes.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
         (at.checked_add(bytes.len())? <= self.len()).then_some(at)
     }
 
     /// A slice, without a copy.
-    pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
+    pub(in crate::store) fn slice(&self, from: usize, to: usize) -> Bytes {
         self.bytes.slice(from.min(self.bytes.len())..to.min(self.bytes.len()))
     }
 
     /// Reads a range in, so that writing it to a socket doesn't wait for the disk. Blocks.
-    pub(super) fn make_resident(&self, from: usize, length: usize) -> io::Result<()> {
+    pub(in crate::store) fn make_resident(&self, from: usize, length: usize) -> io::Result<()> {
         self.map.advise_range(Advice::PopulateRead, from, length)
     }
 }

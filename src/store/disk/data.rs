@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
-use super::ReadMode;
-use super::map::Map;
 use crate::base::num::{to_u64, to_usize};
+use crate::store::ReadMode;
+use crate::store::disk::map::Map;
 
 /// Bytes handed out at a time: large enough that a slice costs one system call among many, small enough that a
 /// connection can be checked, and given up, in between.
@@ -25,7 +25,7 @@ const LITTLE: u64 = 16 << 10;
 
 /// How bytes of a file are had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReadPath {
+pub(in crate::store) enum ReadPath {
     /// As slices of the mapping, if there is one: for the kernel alone, which turns a page that can't be had into an error.
     Mapped,
     /// As copies, for code of ours: it would be ended by such a page.
@@ -36,7 +36,7 @@ pub(super) enum ReadPath {
 
 impl ReadPath {
     /// Where a slice from `from` ends that may go no further than `to`.
-    pub(super) fn end(self, from: u64, to: u64) -> u64 {
+    pub(in crate::store) fn end(self, from: u64, to: u64) -> u64 {
         match self {
             Self::Mapped => to,
             Self::Copied => to.min(from.saturating_add(COPIED)),
@@ -47,7 +47,7 @@ impl ReadPath {
 
 /// An open file whose first bytes may be served.
 #[derive(Debug)]
-pub(super) struct FileData {
+pub(in crate::store) struct FileData {
     file: File,
     map: Option<Map>,
     /// Looks for the pages of a file of one slice that may be spared, since the last one found them.
@@ -59,7 +59,7 @@ pub(super) struct FileData {
 const SPARED: u32 = 16;
 
 /// A slice, or the promise of one that takes a disk.
-pub(super) enum FileSlice {
+pub(in crate::store) enum FileSlice {
     /// At hand.
     Ready(Bytes),
     /// To be read with [`FileData::read`], off the runtime.
@@ -68,27 +68,27 @@ pub(super) enum FileSlice {
 
 impl FileData {
     /// Wraps a file. `length` is what the file has or will have; without it, or where mapping fails, bytes are read.
-    pub(super) fn new(file: File, length: Option<u64>, mode: ReadMode) -> Self {
+    pub(in crate::store) fn new(file: File, length: Option<u64>, mode: ReadMode) -> Self {
         let mappable = length.filter(|length| *length > 0 && mode == ReadMode::Mapped);
         let map = mappable.and_then(|length| Map::new(&file, to_usize(length)).ok());
         Self { file, map, spared: AtomicU32::new(0) }
     }
 
-    pub(super) const fn file(&self) -> &File {
+    pub(in crate::store) const fn file(&self) -> &File {
         &self.file
     }
 
-    pub(super) const fn is_mapped(&self) -> bool {
+    pub(in crate::store) const fn is_mapped(&self) -> bool {
         self.map.is_some()
     }
 
     /// Where in the file these very bytes of its mapping are.
-    pub(super) fn place(&self, bytes: &[u8]) -> Option<u64> {
+    pub(in crate::store) fn place(&self, bytes: &[u8]) -> Option<u64> {
         self.map.as_ref()?.place(bytes).map(to_u64)
     }
 
     /// A slice if it can be had without waiting for the disk.
-    pub(super) fn slice(&self, from: u64, to: u64, way: ReadPath) -> FileSlice {
+    pub(in crate::store) fn slice(&self, from: u64, to: u64, way: ReadPath) -> FileSlice {
         match (&self.map, way) {
             (Some(map), ReadPath::Mapped) if self.is_at_hand(map, from, to) => {
                 FileSlice::Ready(map.slice(to_usize(from), to_usize(to)))
@@ -111,7 +111,7 @@ impl FileData {
     }
 
     /// The same slice, after waiting for the disk. Blocks.
-    pub(super) fn read(&self, from: u64, to: u64, way: ReadPath) -> io::Result<Bytes> {
+    pub(in crate::store) fn read(&self, from: u64, to: u64, way: ReadPath) -> io::Result<Bytes> {
         if let (Some(map), ReadPath::Mapped) = (&self.map, way) {
             map.make_resident(to_usize(from), to_usize(to - from))?;
             // Behind the end of a file that somebody cut, its last page reads as zeros.
@@ -134,12 +134,12 @@ impl FileData {
     }
 
     /// Reads into a buffer, never through the mapping: for what our own code looks at. Blocks.
-    pub(super) fn read_into(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    pub(in crate::store) fn read_into(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, at)
     }
 
     /// The same, as much as is there in one go.
-    pub(super) fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    pub(in crate::store) fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         self.file.read_at(buffer, at)
     }
 
@@ -168,6 +168,11 @@ fn cut() -> io::Error {
 }
 
 /// Reads a slice off the runtime.
-pub(super) async fn read_cold(data: Arc<FileData>, from: u64, to: u64, way: ReadPath) -> io::Result<Bytes> {
+pub(in crate::store) async fn read_cold(
+    data: Arc<FileData>,
+    from: u64,
+    to: u64,
+    way: ReadPath,
+) -> io::Result<Bytes> {
     crate::base::rt::blocking(move || data.read(from, to, way)).await?
 }

@@ -4,14 +4,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
-use super::data::FileData;
+use crate::store::disk::data::FileData;
 
 /// The mapping that slices of an archive lie in. It keeps nothing open.
 #[derive(Debug, Clone)]
 pub(crate) struct Mapped(Weak<FileData>);
 
 impl Mapped {
-    pub(super) fn of(data: &Arc<FileData>) -> Option<Self> {
+    pub(in crate::store) fn of(data: &Arc<FileData>) -> Option<Self> {
         data.is_mapped().then(|| Self(Arc::downgrade(data)))
     }
 
@@ -47,7 +47,7 @@ impl MappedPart {
 mod tests {
     use super::*;
     use crate::store::ReadMode;
-    use crate::store::data::{FileSlice, ReadPath};
+    use crate::store::disk::data::{FileSlice, ReadPath};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 

@@ -5,12 +5,12 @@
 
 use std::collections::HashSet;
 
-use super::layout::{SHARDS, shard_of};
 use crate::base::key::{ArchiveId, Key};
+use crate::store::disk::layout::{SHARDS, shard_of};
 
 /// Which shards haven't been looked at, and what has happened in them since the start.
 #[derive(Debug, Default)]
-pub(super) struct ScanState {
+pub(in crate::store) struct ScanState {
     /// Those below have been.
     next: u16,
     /// Archives whose files are being put in their place: no more than are committed at once.
@@ -22,7 +22,7 @@ pub(super) struct ScanState {
 
 /// What an archive's files are, to one who found them in a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FoundFiles {
+pub(in crate::store) enum FoundFiles {
     /// On the shelf.
     Shelved,
     /// Half of them may be on the way.
@@ -35,17 +35,17 @@ pub(super) enum FoundFiles {
 
 impl ScanState {
     /// Whether there may be more under a key than is known.
-    pub(super) fn awaits(&self, key: Key) -> bool {
+    pub(in crate::store) fn awaits(&self, key: Key) -> bool {
         shard_of(key) >= self.next
     }
 
     /// Shards that haven't been looked at.
-    pub(super) const fn shards(&self) -> u16 {
+    pub(in crate::store) const fn shards(&self) -> u16 {
         SHARDS.saturating_sub(self.next)
     }
 
     /// A shard and all before it have been looked at.
-    pub(super) fn looked_at(&mut self, shard: u16) {
+    pub(in crate::store) fn looked_at(&mut self, shard: u16) {
         self.next = shard.saturating_add(1);
         let next = self.next;
         self.handled.retain(|key| shard_of(*key) >= next);
@@ -53,29 +53,34 @@ impl ScanState {
     }
 
     /// An archive's files are about to be put in their place.
-    pub(super) fn comes(&mut self, id: ArchiveId) {
+    pub(in crate::store) fn comes(&mut self, id: ArchiveId) {
         self.coming.insert(id);
     }
 
     /// They are there, or will never be.
-    pub(super) fn came(&mut self, id: ArchiveId) {
+    pub(in crate::store) fn came(&mut self, id: ArchiveId) {
         self.coming.remove(&id);
     }
 
     /// A key's archive has come or gone.
-    pub(super) fn handle(&mut self, key: Key) {
+    pub(in crate::store) fn handle(&mut self, key: Key) {
         if self.awaits(key) {
             self.handled.insert(key);
         }
     }
 
     /// The keys whose archive has come or gone.
-    pub(super) fn handled(&self) -> impl Iterator<Item = Key> {
+    pub(in crate::store) fn handled(&self) -> impl Iterator<Item = Key> {
         self.handled.iter().copied()
     }
 
     /// What an archive's files are that were found: `shelved` is the archive that its key has.
-    pub(super) fn standing(&self, key: Key, id: ArchiveId, shelved: Option<ArchiveId>) -> FoundFiles {
+    pub(in crate::store) fn standing(
+        &self,
+        key: Key,
+        id: ArchiveId,
+        shelved: Option<ArchiveId>,
+    ) -> FoundFiles {
         if shelved == Some(id) {
             FoundFiles::Shelved
         } else if self.coming.contains(&id) {

@@ -19,21 +19,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::files::Files;
-use super::reach::Reach;
 use crate::base::key::{ArchiveId, Key};
+use crate::store::disk::files::Files;
+use crate::store::disk::reach::Reach;
 
 /// Shards: 256, so that a million archives are some 8,000 names a directory.
-pub(super) const SHARDS: u16 = 256;
+pub(in crate::store) const SHARDS: u16 = 256;
 
 /// The shard that a key's archive belongs to.
-pub(super) fn shard_of(key: Key) -> u16 {
+pub(in crate::store) fn shard_of(key: Key) -> u16 {
     u16::try_from(key.spread() % u64::from(SHARDS)).unwrap_or_default()
 }
 
 /// Which directory an archive's file is in while nobody can find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Folder {
+pub(in crate::store) enum Folder {
     /// Swept at each start.
     Incoming,
     /// Where one that is written down is found by the next start.
@@ -42,16 +42,16 @@ pub(super) enum Folder {
 
 /// The paths of one instance, and the way to change what is there.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(in crate::store) struct Layout {
     root: PathBuf,
-    pub(super) files: Arc<dyn Files>,
+    pub(in crate::store) files: Arc<dyn Files>,
     /// Shards whose names are on the disk, as far as this process has seen to it: at most all 256.
     shards: Arc<Mutex<HashSet<u16>>>,
 }
 
 impl Layout {
     /// The paths below `<dir>/<instance>`, made if they are missing; shards are made when they are needed.
-    pub(super) fn create(instance: &str, files: Arc<dyn Files>) -> io::Result<Self> {
+    pub(in crate::store) fn create(instance: &str, files: Arc<dyn Files>) -> io::Result<Self> {
         let dir = files.reach().path().to_owned();
         let layout = Self { root: dir.join(instance), files, shards: Arc::default() };
         for folder in [layout.incoming(), layout.partial(), layout.archives()] {
@@ -65,13 +65,13 @@ impl Layout {
     }
 
     /// The way to what is there.
-    pub(super) fn reach(&self) -> &Reach {
+    pub(in crate::store) fn reach(&self) -> &Reach {
         self.files.reach()
     }
 
     /// Makes the shard that a key's archive belongs to. That it is there says nothing: the last larder may have ended, or
     /// the disk refused, before its name was on the disk.
-    pub(super) fn make_shard(&self, key: Key) -> io::Result<()> {
+    pub(in crate::store) fn make_shard(&self, key: Key) -> io::Result<()> {
         let number = shard_of(key);
         let shard = self.shard_at(number);
         // Somebody may have taken it away.
@@ -85,50 +85,50 @@ impl Layout {
     }
 
     /// Brings the names in a key's shard to the disk.
-    pub(super) fn sync_shard(&self, key: Key) -> io::Result<()> {
+    pub(in crate::store) fn sync_shard(&self, key: Key) -> io::Result<()> {
         self.files.sync_directory(&self.shard(key))
     }
 
-    pub(super) fn archives(&self) -> PathBuf {
+    pub(in crate::store) fn archives(&self) -> PathBuf {
         self.root.join("archives")
     }
 
-    pub(super) fn incoming(&self) -> PathBuf {
+    pub(in crate::store) fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }
 
-    pub(super) fn partial(&self) -> PathBuf {
+    pub(in crate::store) fn partial(&self) -> PathBuf {
         self.root.join("partial")
     }
 
-    pub(super) fn partial_zip(&self, key: Key, id: ArchiveId) -> PathBuf {
+    pub(in crate::store) fn partial_zip(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.partial().join(name(key, id, "zip"))
     }
 
-    pub(super) fn partial_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
+    pub(in crate::store) fn partial_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.partial().join(name(key, id, "rec"))
     }
 
-    pub(super) fn index(&self) -> PathBuf {
+    pub(in crate::store) fn index(&self) -> PathBuf {
         self.root.join("index")
     }
 
-    pub(super) fn shard(&self, key: Key) -> PathBuf {
+    pub(in crate::store) fn shard(&self, key: Key) -> PathBuf {
         self.shard_at(shard_of(key))
     }
 
-    pub(super) fn shard_at(&self, number: u16) -> PathBuf {
+    pub(in crate::store) fn shard_at(&self, number: u16) -> PathBuf {
         self.archives().join(format!("{number:02x}"))
     }
 
     /// What lies in a key's shard under its name. Costs one listing of the shard.
-    pub(super) fn of_key(&self, key: Key) -> io::Result<Archives> {
+    pub(in crate::store) fn of_key(&self, key: Key) -> io::Result<Archives> {
         let begin = format!("{key}-");
         self.list_some(&self.shard(key), |name| name.starts_with(&begin))
     }
 
     /// The archives a directory's names speak of; none if there is no such directory. Names that aren't ours are left alone.
-    pub(super) fn list(&self, folder: &Path) -> io::Result<Archives> {
+    pub(in crate::store) fn list(&self, folder: &Path) -> io::Result<Archives> {
         self.list_some(folder, |_| true)
     }
 
@@ -150,31 +150,31 @@ impl Layout {
     }
 
     /// Whether both of an archive's files are there; an error is no answer.
-    pub(super) fn is_whole(&self, key: Key, id: ArchiveId) -> io::Result<bool> {
+    pub(in crate::store) fn is_whole(&self, key: Key, id: ArchiveId) -> io::Result<bool> {
         Ok(self.reach().is_file(&self.rec(key, id))? && self.reach().is_file(&self.zip(key, id))?)
     }
 
-    pub(super) fn scrub(&self) -> PathBuf {
+    pub(in crate::store) fn scrub(&self) -> PathBuf {
         self.root.join("scrub")
     }
 
-    pub(super) fn zip(&self, key: Key, id: ArchiveId) -> PathBuf {
+    pub(in crate::store) fn zip(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.shard(key).join(name(key, id, "zip"))
     }
 
-    pub(super) fn rec(&self, key: Key, id: ArchiveId) -> PathBuf {
+    pub(in crate::store) fn rec(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.shard(key).join(name(key, id, "rec"))
     }
 
     /// Where an archive's file is while nobody can find it.
-    pub(super) fn arriving_zip(&self, folder: Folder, key: Key, id: ArchiveId) -> PathBuf {
+    pub(in crate::store) fn arriving_zip(&self, folder: Folder, key: Key, id: ArchiveId) -> PathBuf {
         match folder {
             Folder::Incoming => self.incoming().join(name(key, id, "zip")),
             Folder::Partial => self.partial_zip(key, id),
         }
     }
 
-    pub(super) fn incoming_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
+    pub(in crate::store) fn incoming_rec(&self, key: Key, id: ArchiveId) -> PathBuf {
         self.incoming().join(name(key, id, "rec"))
     }
 }
@@ -185,7 +185,7 @@ fn name(key: Key, id: ArchiveId, extension: &str) -> String {
 
 /// What a file of an archive's is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extension {
+pub(in crate::store) enum Extension {
     Zip,
     Rec,
     /// A record that isn't written to its end.
@@ -193,7 +193,7 @@ pub(super) enum Extension {
 }
 
 /// What a file name says, if it is one of ours: key, ID and extension.
-pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, Extension)> {
+pub(in crate::store) fn parse(name: &str) -> Option<(Key, ArchiveId, Extension)> {
     let (stem, extension) = name.split_once('.')?;
     let (key, id) = stem.split_once('-')?;
     let extension = match extension {
@@ -207,20 +207,20 @@ pub(super) fn parse(name: &str) -> Option<(Key, ArchiveId, Extension)> {
 
 /// Which of an archive's two files were found.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Found {
-    pub(super) zip: bool,
-    pub(super) rec: bool,
+pub(in crate::store) struct Found {
+    pub(in crate::store) zip: bool,
+    pub(in crate::store) rec: bool,
 }
 
 impl Found {
     /// Whether both were.
-    pub(super) const fn both(self) -> bool {
+    pub(in crate::store) const fn both(self) -> bool {
         self.zip && self.rec
     }
 }
 
 /// The archives that names speak of.
-pub(super) type Archives = BTreeMap<(Key, ArchiveId), Found>;
+pub(in crate::store) type Archives = BTreeMap<(Key, ArchiveId), Found>;
 
 #[cfg(test)]
 mod tests {

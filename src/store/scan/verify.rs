@@ -11,14 +11,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::Plain;
-use super::layout::{Archives, Found, Layout, SHARDS};
-use super::lock;
-use super::object::chunks::is_sound;
-use super::record::{BadRecord, CHUNK, Record};
-use super::{Error, Settings};
 use crate::base::key::{ArchiveId, Key};
 use crate::base::num::{to_u64, to_usize};
+use crate::store::disk::files::Plain;
+use crate::store::disk::layout::{Archives, Found, Layout, SHARDS};
+use crate::store::disk::lock;
+use crate::store::object::chunks::is_sound;
+use crate::store::record::{BadRecord, CHUNK, Record};
+use crate::store::{Error, Settings};
 
 /// Why an archive isn't what it was.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +144,7 @@ fn examine(layout: &Layout, paths: &Paths, found: Found, buffer: &mut Vec<u8>) -
 
 /// An archive and where it lies.
 #[derive(Debug)]
-pub(super) struct Paths {
+pub(in crate::store) struct Paths {
     key: Key,
     id: ArchiveId,
     zip: PathBuf,
@@ -153,7 +153,7 @@ pub(super) struct Paths {
 
 impl Paths {
     /// Of one that is whole.
-    pub(super) fn whole(layout: &Layout, key: Key, id: ArchiveId) -> Self {
+    pub(in crate::store) fn whole(layout: &Layout, key: Key, id: ArchiveId) -> Self {
         Self { key, id, zip: layout.zip(key, id), rec: layout.rec(key, id) }
     }
 
@@ -164,14 +164,14 @@ impl Paths {
 
 /// An archive's files, open to be compared.
 #[derive(Debug)]
-pub(super) struct Subject {
+pub(in crate::store) struct Subject {
     record: Record,
     file: File,
 }
 
 impl Subject {
     /// Opens an archive of the right length beside a record that is its own.
-    pub(super) fn open(layout: &Layout, paths: &Paths) -> Result<Self, Damage> {
+    pub(in crate::store) fn open(layout: &Layout, paths: &Paths) -> Result<Self, Damage> {
         let record = Record::decode(&layout.reach().read(&paths.rec)?)?;
         if record.key != paths.key || record.id != paths.id {
             return Err(Damage::Foreign);
@@ -185,7 +185,7 @@ impl Subject {
     }
 
     /// How many chunks it has.
-    pub(super) const fn chunks(&self) -> usize {
+    pub(in crate::store) const fn chunks(&self) -> usize {
         self.record.chunks.len()
     }
 
@@ -195,18 +195,18 @@ impl Subject {
     }
 
     /// The bytes of a chunk.
-    pub(super) fn bytes(&self, chunk: usize) -> Range<u64> {
+    pub(in crate::store) fn bytes(&self, chunk: usize) -> Range<u64> {
         let start = to_u64(chunk).saturating_mul(CHUNK).min(self.record.length);
         start..start.saturating_add(CHUNK).min(self.record.length)
     }
 
     /// The archive's file.
-    pub(super) const fn file(&self) -> &File {
+    pub(in crate::store) const fn file(&self) -> &File {
         &self.file
     }
 
     /// Reads a chunk into `buffer` and compares it with its checksum.
-    pub(super) fn compare(&self, chunk: usize, buffer: &mut Vec<u8>) -> Result<(), Damage> {
+    pub(in crate::store) fn compare(&self, chunk: usize, buffer: &mut Vec<u8>) -> Result<(), Damage> {
         let range = self.bytes(chunk);
         buffer.resize(to_usize(range.end - range.start), 0);
         self.file.read_exact_at(buffer, range.start)?;

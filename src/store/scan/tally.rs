@@ -25,13 +25,13 @@ impl Noted {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(in crate::store) struct Tally {
     /// Archives that the index didn't know.
-    pub(super) adopted: u64,
+    pub(in crate::store) adopted: u64,
     /// Rows of the index whose files are gone.
-    pub(super) forgotten: u64,
+    pub(in crate::store) forgotten: u64,
     /// Archives that were no whole ones, or not the newest of their key.
-    pub(super) deleted: u64,
+    pub(in crate::store) deleted: u64,
     damaged: Noted,
     others: Noted,
     unreadable: Noted,
@@ -39,22 +39,22 @@ pub(super) struct Tally {
 
 impl Tally {
     /// A record can't be believed; its archive is deleted.
-    pub(super) fn damaged(&mut self, path: &Path, reason: &dyn Display) {
+    pub(in crate::store) fn damaged(&mut self, path: &Path, reason: &dyn Display) {
         self.damaged.add(path, reason);
     }
 
     /// A record was written by another version.
-    pub(super) fn left_alone(&mut self, path: &Path, reason: &dyn Display) {
+    pub(in crate::store) fn left_alone(&mut self, path: &Path, reason: &dyn Display) {
         self.others.add(path, reason);
     }
 
     /// A file or a directory can't be read.
-    pub(super) fn unreadable(&mut self, path: &Path, reason: &dyn Display) {
+    pub(in crate::store) fn unreadable(&mut self, path: &Path, reason: &dyn Display) {
         self.unreadable.add(path, reason);
     }
 
     /// Says what was found, now that all files were looked at and there are so many archives.
-    pub(super) fn tell(&self, archives: usize) {
+    pub(in crate::store) fn tell(&self, archives: usize) {
         self.damaged.tell("records in the store were damaged: they are deleted with their archives");
         self.others.tell("archives in the store are of another version of larder: they are left alone");
         self.unreadable.tell("files in the store can't be read: they are left alone until the next start");

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::Settings;
-use super::reach::Reach;
+use crate::store::Settings;
+use crate::store::disk::reach::Reach;
 
 /// Room for archives, as the operator gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl From<u64> for Budget {
 }
 
 /// Bytes that may be taken of the file system that the cache directory is on.
-pub(super) fn here(settings: &Settings, reach: &Reach) -> io::Result<u64> {
+pub(in crate::store) fn here(settings: &Settings, reach: &Reach) -> io::Result<u64> {
     let disk = reach.free(&settings.dir)?;
     let total = disk.f_blocks.saturating_mul(disk.f_frsize);
     if let Some(word) = settings.max_size.beyond(total) {

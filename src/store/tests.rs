@@ -13,6 +13,7 @@ use crate::base::num::to_u64;
 use crate::gitlab::grant::{Epoch, Grant, Yes};
 
 mod full;
+mod object;
 mod planted;
 mod refusals;
 mod scrubs;

@@ -112,7 +112,7 @@ class Git(Repositories):
         self.git(way, "-C", clone, "push", "--quiet", self.url(way, "pushed"), "HEAD:refs/heads/new")
         sent = self.backend.take_seen()[-1]
         self.assertGreater(sent.received, size)
-        self.assertEqual(sent.chunked, size > 1 << 20)
+        self.assertEqual(sent.chunked, size > 1 << 20 and way != "http2")
         head = self.at("git", "-C", clone, "rev-parse", "HEAD").stdout
         self.assertEqual(self.at("git", "-C", repository, "rev-parse", "refs/heads/new").stdout, head)
         arrived = self.at("git", "-C", repository, "cat-file", "-s", "refs/heads/new:noise").stdout

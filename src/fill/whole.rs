@@ -63,8 +63,7 @@ impl Fills {
             }
             Ended::Full(claim, error, remainder) => {
                 self.not_stored(&error);
-                archive.leave(remainder);
-                drop(claim);
+                archive.leave(claim, remainder);
                 return metrics::FillLabel::Unstored;
             }
             Ended::Wrong(claim, error) => {

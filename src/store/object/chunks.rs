@@ -51,6 +51,15 @@ struct Claimed {
     chunks: Range<u64>,
     /// Bytes of the first of them are here up to this place.
     watermark: u64,
+    /// Nothing more comes by it, and what is written is still read.
+    is_over: bool,
+}
+
+impl Claimed {
+    /// Whether the bytes of its chunk `chunk` are here up to `end`.
+    fn has(&self, chunk: u64, end: u64) -> bool {
+        self.chunks.start == chunk && self.watermark >= end
+    }
 }
 
 /// How much of some bytes is here.
@@ -152,9 +161,9 @@ impl ChunkStates {
             }
             match states.claim_of(chunk) {
                 // What is written of it may be all that is asked about.
-                Some(claimed) if claimed.chunks.start == chunk && claimed.watermark >= range.end => {}
-                Some(_) => availability = Availability::Coming,
-                None => return Availability::Missing,
+                Some(claimed) if claimed.has(chunk, range.end) => {}
+                Some(claimed) if !claimed.is_over => availability = Availability::Coming,
+                Some(_) | None => return Availability::Missing,
             }
         }
         availability
@@ -167,11 +176,9 @@ impl ChunkStates {
             return Readable::Chunk(self.bytes(chunk).end);
         }
         match states.claim_of(chunk) {
-            Some(claimed) if claimed.chunks.start == chunk && claimed.watermark > at => {
-                Readable::Watermark(claimed.watermark)
-            }
-            Some(_) => Readable::Coming,
-            None => Readable::Missing,
+            Some(claimed) if claimed.has(chunk, at + 1) => Readable::Watermark(claimed.watermark),
+            Some(claimed) if !claimed.is_over => Readable::Coming,
+            Some(_) | None => Readable::Missing,
         }
     }
 
@@ -188,7 +195,7 @@ impl ChunkStates {
         let number = states.next;
         states.next += 1;
         let watermark = run.start.saturating_mul(CHUNK);
-        states.claimed.push(Claimed { number, chunks: run.clone(), watermark });
+        states.claimed.push(Claimed { number, chunks: run.clone(), watermark, is_over: false });
         Some((number, run))
     }
 
@@ -224,10 +231,19 @@ impl ChunkStates {
         self.tell();
     }
 
-    /// What is left of a claim won't come by it.
+    /// What is left of a claim won't come by it. Unless that [is over](Self::end) it is free for others, what is written of
+    /// its first chunk included.
     pub(super) fn release(&self, number: u64) {
-        self.states.lock().claimed.retain(|claimed| claimed.number != number);
+        self.states.lock().claimed.retain(|claimed| claimed.number != number || claimed.is_over);
         self.tell();
+    }
+
+    /// What is left of a claim won't come by anything. What is written of its first chunk stays to be read.
+    pub(super) fn end(&self, number: u64) {
+        let mut states = self.states.lock();
+        if let Some(claimed) = states.claimed.iter_mut().find(|claimed| claimed.number == number) {
+            claimed.is_over = true;
+        }
     }
 
     /// A chunk that was here turned out to be damaged.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::Archive;
 use super::bitmap::ChunkBitmap;
 use super::chunks::Availability;
+use super::claim::ChunkClaim;
 use super::error::ReadError;
 use crate::store::disk::layout::Folder;
 use crate::store::record::CHUNK;
@@ -77,7 +78,8 @@ struct Progress {
     recorded: u64,
     /// Where transfers met since it was opened; `None`: anywhere.
     seams: Option<Vec<u64>>,
-    remainder: Option<Remainder>,
+    /// And which of its bytes it begins with.
+    remainder: Option<(u64, Remainder)>,
 }
 
 impl std::fmt::Debug for Life {
@@ -195,13 +197,15 @@ impl Archive {
         });
     }
 
-    /// The disk took no more: what remains is for the reader who gets there first.
-    pub(crate) fn leave(&self, remainder: Remainder) {
-        self.change(|now| (now.state, now.remainder) = (State::Unstored, Some(remainder)));
+    /// The disk took no more than what was written of a claim: what remains is for the reader who gets there first.
+    pub(crate) fn leave(&self, claim: ChunkClaim, remainder: Remainder) {
+        let at = claim.end();
+        self.change(|now| (now.state, now.remainder) = (State::Unstored, Some((at, remainder))));
     }
 
-    pub(super) fn inherit(&self) -> Option<Remainder> {
-        self.life.0.lock().remainder.take()
+    /// What remains, for a reader at the place where that begins.
+    pub(super) fn inherit(&self, at: u64) -> Option<Remainder> {
+        self.life.0.lock().remainder.take_if(|(from, _)| *from == at).map(|(_, remainder)| remainder)
     }
 
     /// Keeps its last bytes, [`TAIL`](crate::gitlab::grant::facts::TAIL) of them, back until it was found right: nobody gets to the

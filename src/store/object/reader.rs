@@ -152,7 +152,7 @@ impl Reader {
                 NextRead::Done => return Poll::Ready(None),
                 NextRead::Fail(error) => return Poll::Ready(Some(Err(error))),
                 NextRead::Inherit => {
-                    self.remainder = self.archive.inherit();
+                    self.remainder = self.archive.inherit(self.at);
                     if self.remainder.is_none() {
                         let error = ReadError::Broken("the fill could not be stored to its end");
                         return Poll::Ready(Some(Err(error)));

@@ -258,3 +258,46 @@ proptest! {
         });
     }
 }
+
+/// What a reader gets, piece by piece, to its end or its error.
+async fn rest(reader: &mut Reader) -> (Vec<u8>, bool) {
+    let mut read = Vec::new();
+    loop {
+        match std::future::poll_fn(|cx| reader.poll_next(cx)).await {
+            Some(Ok(piece)) => read.extend(piece),
+            Some(Err(_)) => return (read, false),
+            None => return (read, true),
+        }
+    }
+}
+
+fn source(bytes: &[u8]) -> Remainder {
+    let bytes = Bytes::copy_from_slice(bytes);
+    Remainder::new(async move { Some((Ok(bytes), None)) })
+}
+
+#[tokio::test]
+async fn what_the_disk_did_not_take_follows_what_it_took_for_whoever_gets_there() {
+    let bytes = pattern(to_usize(LENGTH));
+    for length in [Some(LENGTH), None] {
+        for written in [to_usize(CHUNK) / 2, to_usize(CHUNK), to_usize(CHUNK) + 4321, 2 * to_usize(CHUNK)] {
+            let dir = tempfile::tempdir().unwrap();
+            let bench = Bench::new(dir.path(), 100 << 20);
+            let (archive, mut claim) = bench.begin(1, length).await.unwrap();
+            let grant = grant(archive.id(), bench.clock.now());
+            // One is far behind, one a little, and one asked for what is beyond.
+            let [mut slow, mut late] = [0, 1].map(|_| archive.follow(&grant, 0, length).unwrap());
+            let mut beyond = archive.follow(&grant, 3 * CHUNK, length).unwrap();
+            claim.write(&bytes[..written]).unwrap();
+            let first = std::future::poll_fn(|cx| slow.poll_next(cx)).await.unwrap().unwrap();
+            archive.leave(claim, source(&bytes[written..]));
+            let (read, whole) = rest(&mut beyond).await;
+            assert!(read.is_empty() && !whole, "{length:?}, {written}: it isn't there");
+            let (read, whole) = rest(&mut slow).await;
+            assert!(whole && [&first[..], &read].concat() == bytes, "{length:?}, {written}");
+            // What is left at the source is there once.
+            let (read, whole) = rest(&mut late).await;
+            assert!(!whole && read == bytes[..written], "{length:?}, {written}: {}", read.len());
+        }
+    }
+}

@@ -89,7 +89,5 @@ class Repositories(unittest.TestCase):
         return f"{scheme}://{USER}:{password}@{address}/group/{name}.git"
 
     def git(self, way, *arguments, fails=False):
-        # By HTTP/2, git and libcurl 7.88 sometimes wait for each other for ever at the end of a body of unknown length,
-        # whatever the server (nginx in larder's place as well): the push has a length there.
-        http2 = ("-c", "http.version=HTTP/2", "-c", "http.postBuffer=512m") if way == "http2" else ()
+        http2 = ("-c", "http.version=HTTP/2") if way == "http2" else ()
         return self.at("git", *http2, *arguments, fails=fails)

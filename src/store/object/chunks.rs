@@ -176,7 +176,9 @@ impl ChunkStates {
             return Readable::Chunk(self.bytes(chunk).end);
         }
         match states.claim_of(chunk) {
-            Some(claimed) if claimed.has(chunk, at + 1) => Readable::Watermark(claimed.watermark),
+            Some(claimed) if claimed.has(chunk, at.saturating_add(1)) => {
+                Readable::Watermark(claimed.watermark)
+            }
             Some(claimed) if !claimed.is_over => Readable::Coming,
             Some(_) | None => Readable::Missing,
         }
@@ -394,6 +396,11 @@ mod tests {
         assert_eq!(run, 0..u64::MAX);
         assert_eq!(chunks.claim(&(0..1)), None);
         assert_eq!(chunks.readable(0), Readable::Coming);
+        assert_eq!(
+            chunks.readable(u64::MAX),
+            Readable::Coming,
+            "a client may ask for the last byte there can be"
+        );
         chunks.wrote(number, 10);
         assert_eq!((chunks.readable(9), chunks.readable(10)), (Readable::Watermark(10), Readable::Coming));
         chunks.came(number, 0, 7);

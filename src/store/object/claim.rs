@@ -168,10 +168,9 @@ impl ChunkClaim {
         frame.slice(to_usize(self.at.saturating_sub(self.next)).min(frame.len())..)
     }
 
-    /// No more comes, by this or by anybody: what is written stays to be read. Returns up to where that is.
-    pub(super) fn end(self) -> u64 {
+    /// No more comes, by this or by anybody: what is written stays to be read.
+    pub(super) fn end(self) {
         self.archive.chunks().end(self.number);
-        self.at
     }
 
     /// All bytes were written; where it wasn't known how many they are, it is now.

@@ -78,7 +78,7 @@ struct Progress {
     recorded: u64,
     /// Where transfers met since it was opened; `None`: anywhere.
     seams: Option<Vec<u64>>,
-    /// And which of its bytes it begins with.
+    /// What the disk didn't take: where in the archive that begins, and what it is.
     remainder: Option<(u64, Remainder)>,
 }
 
@@ -199,8 +199,10 @@ impl Archive {
 
     /// The disk took no more than what was written of a claim: what remains is for the reader who gets there first.
     pub(crate) fn leave(&self, claim: ChunkClaim, remainder: Remainder) {
-        let at = claim.end();
-        self.change(|now| (now.state, now.remainder) = (State::Unstored, Some((at, remainder))));
+        // First: a reader who finds that no more comes by the claim must find what does.
+        let remainder = Some((claim.written(), remainder));
+        self.change(|now| (now.state, now.remainder) = (State::Unstored, remainder));
+        claim.end();
     }
 
     /// What remains, for a reader at the place where that begins.

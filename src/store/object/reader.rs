@@ -207,7 +207,7 @@ impl Reader {
             Readable::Chunk(to) => NextRead::Slice { to: up_to(to), written_now: false },
             Readable::Watermark(to) => NextRead::Slice { to: up_to(to), written_now: true },
             Readable::Coming => NextRead::Wait,
-            Readable::Missing => self.missing(state),
+            Readable::Missing => self.missing(),
         }
     }
 
@@ -265,12 +265,13 @@ impl Reader {
         if all_here { NextRead::Wait } else { NextRead::Fail(ReadError::Broken("the fill broke off")) }
     }
 
-    fn missing(&self, state: State) -> NextRead {
+    fn missing(&self) -> NextRead {
         match &self.kind {
             ReadTerms::Stored { .. } => NextRead::Fail(ReadError::Absent(ChunkStates::of(self.at))),
             ReadTerms::Following { tail } => {
                 let all = tail.is_none() && self.end == self.archive.length();
-                if state == State::Unstored && all {
+                // Asked now: it may have become so since it was looked at first.
+                if self.archive.state() == State::Unstored && all {
                     NextRead::Inherit
                 } else {
                     NextRead::Fail(ReadError::Broken("the fill broke off"))

@@ -301,3 +301,20 @@ async fn what_the_disk_did_not_take_follows_what_it_took_for_whoever_gets_there(
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_who_is_there_inherits_at_whatever_moment_the_disk_gives_up() {
+    let bytes = pattern(100_000);
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), 100 << 20);
+    for round in 0..500 {
+        let (archive, mut claim) = bench.begin(1, Some(to_u64(bytes.len()))).await.unwrap();
+        let grant = grant(archive.id(), bench.clock.now());
+        let mut reader = archive.follow(&grant, 0, None).unwrap();
+        let reading = tokio::spawn(async move { rest(&mut reader).await });
+        claim.write(&bytes[..50_000]).unwrap();
+        archive.leave(claim, source(&bytes[50_000..]));
+        let (read, whole) = reading.await.unwrap();
+        assert!(whole && read == bytes, "{round}: {} bytes", read.len());
+    }
+}
